@@ -1,0 +1,367 @@
+"""The resolution rules: how far each kind of identifier is believed, and when it stops telling people apart.
+
+A policy is a YAML file (the shipped one, ``policies/retail.yaml``, documents every field). It is read once,
+checked as a whole and never changes afterwards; :attr:`Policy.version` names it in every decision.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, cast
+
+import yaml
+from phonenumbers import SUPPORTED_REGIONS
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from onefold.graph.errors import InvalidInput, InvalidPolicy, Violation
+from onefold.graph.model import TRAITS, Assurance, IdentifierKey
+
+Label = Literal["Email", "Phone", "Device", "ExternalId"]
+"""The node label of an identifier."""
+
+Normalizer = Literal["email", "phone", "ip", "exact", "lower", "code"]
+"""How a value is brought to its one form; see :mod:`onefold.graph.normalize`."""
+
+LINK_TYPES: Final[Mapping[Label, str]] = {
+    "Email": "HAS_EMAIL",
+    "Phone": "HAS_PHONE",
+    "Device": "USES_DEVICE",
+    "ExternalId": "HAS_ID",
+}
+"""The type of a customer's link to an identifier, by the identifier's label."""
+
+ORDER_LINK_TYPES: Final[Mapping[Label, str]] = {
+    "Email": "WITH_EMAIL",
+    "Phone": "WITH_PHONE",
+    "Device": "FROM_DEVICE",
+    "ExternalId": "WITH_ID",
+}
+"""The type of a guest order's link to an identifier, by the identifier's label."""
+
+DEFAULT_SURVIVORSHIP: Final = "default"
+"""The entry of ``survivorship`` that serves every trait without its own."""
+
+MAX_BYTES: Final = 1 << 20
+
+Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Kind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+Source = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+
+
+class _Rules(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Confidence(_Rules):
+    """How sure one source's word makes a link, by how that source came to know the identifier."""
+
+    verified: Share
+    declared: Share
+    observed: Share
+
+    @cached_property
+    def by_assurance(self) -> Mapping[str, float]:
+        """The same three numbers, by the words of :class:`~onefold.graph.model.Assurance`."""
+        return {assurance.value: getattr(self, assurance.value) for assurance in Assurance}
+
+
+class Step(_Rules):
+    """One step of a specificity table: the factor that holds for every *d* up to ``up_to``."""
+
+    up_to: Count | None = None
+    """None, in the last step only: for all that is beyond the others."""
+    factor: Share
+
+
+class Blocked(_Rules):
+    """Values that identify nobody. Both forms are compared without regard to case, with the whole value."""
+
+    values: tuple[str, ...] = ()
+    patterns: tuple[Annotated[str, Field(max_length=500)], ...] = ()
+
+    @field_validator("patterns")
+    @classmethod
+    def _patterns_compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as err:
+                raise ValueError(f"{pattern!r} is no regular expression: {err}") from err
+        return patterns
+
+    @cached_property
+    def _values(self) -> frozenset[str]:
+        return frozenset(value.casefold() for value in self.values)
+
+    @cached_property
+    def _patterns(self) -> tuple[re.Pattern[str], ...]:
+        # Not one alternation: a back-reference such as (.)\1 would count the groups of its neighbours.
+        return tuple(re.compile(pattern, re.IGNORECASE) for pattern in self.patterns)
+
+    def __contains__(self, value: str) -> bool:
+        return value.casefold() in self._values or any(p.fullmatch(value) for p in self._patterns)
+
+
+class KindRule(_Rules):
+    """What the policy says of one kind of identifier."""
+
+    label: Label
+    normalize: Normalizer = "exact"
+    confidence: Confidence
+    shared_above: Count
+    """An identifier with a *d* above this is shared: inert, as if it were not there."""
+    limit: Count | None = None
+    """How many distinct identifiers of this kind one identity may claim; None for any number."""
+    specificity: tuple[Step, ...] = (Step(factor=1.0),)
+    blocked: Blocked = Blocked()
+
+    @field_validator("specificity")
+    @classmethod
+    def _steps_go_down(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        if not steps or steps[-1].up_to is not None:
+            raise ValueError("the last step must leave out up_to: it holds for all that is beyond the others")
+        bounds = [step.up_to for step in steps[:-1]]
+        if None in bounds:
+            raise ValueError("only the last step may leave out up_to")
+        known = cast(list[int], bounds)
+        if any(a >= b for a, b in pairwise(known)):
+            raise ValueError("each up_to must be greater than the one before")
+        if any(a.factor < b.factor for a, b in pairwise(steps)):
+            raise ValueError("a factor may not rise with the number of customers")
+        return steps
+
+    @property
+    def link_type(self) -> str:
+        """The relationship type of a customer's link: ``HAS_EMAIL`` …."""
+        return LINK_TYPES[self.label]
+
+    @property
+    def order_link_type(self) -> str:
+        """The relationship type of a guest order's link: ``WITH_EMAIL`` …."""
+        return ORDER_LINK_TYPES[self.label]
+
+
+class SourceRule(_Rules):
+    """What the policy says of one source system."""
+
+    trust: Share = 1.0
+    """Multiplies the confidence of everything that the source says."""
+    deduplicated: bool = Field(default=False, strict=True)
+    """The source keeps at most one record per person, so two of its records are two persons."""
+
+
+class Policy(_Rules):
+    """The resolution rules, checked. Made by :func:`load` or :func:`parse`; constant from then on."""
+
+    number: Annotated[int, Field(strict=True, ge=1, alias="version")]
+    """The ``version`` that the file gives itself."""
+    link_threshold: Share
+    """A link with at least this confidence joins its record to the identifier."""
+    accumulated_threshold: Share
+    """A pair of records with at least this combined confidence is matched without such a link."""
+    max_component: Count = 1000
+    """The size of a component, in records, from which on operators are warned."""
+    default_region: str | None = None
+    """Where a national phone number is from, if its record doesn't say (ISO 3166-1 alpha-2)."""
+    sources: Mapping[Source, SourceRule] = Field(default_factory=dict)
+    """What differs from full trust and no deduplication, by source."""
+    survivorship: Mapping[str, tuple[Source, ...]] = Field(default_factory=dict)
+    """Sources in order of preference, by trait; see :meth:`preferred_sources`."""
+    blocked: Blocked = Blocked()
+    """Values that identify nobody, of whatever kind."""
+    kinds: Annotated[Mapping[Kind, KindRule], Field(min_length=1)]
+
+    @field_validator("default_region")
+    @classmethod
+    def _region_is_known(cls, region: str | None) -> str | None:
+        if region is not None and region not in SUPPORTED_REGIONS:
+            raise ValueError(f"{region!r} is no region with phone numbers (ISO 3166-1 alpha-2, upper case)")
+        return region
+
+    @field_validator("survivorship")
+    @classmethod
+    def _traits_are_known(cls, chosen: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+        known = [*TRAITS, DEFAULT_SURVIVORSHIP]
+        for trait in chosen:
+            if trait not in known:
+                raise ValueError(f"{trait!r} is no trait{_did_you_mean(trait, known)}")
+        return chosen
+
+    @cached_property
+    def version(self) -> str:
+        """What decisions name these rules by: the file's number and a digest of what the rules say.
+
+        Comments, order and spelling of numbers don't count; any change of meaning does.
+        """
+        content = self.model_dump_json(by_alias=True)
+        canonical = yaml.safe_dump(yaml.safe_load(content), sort_keys=True)
+        return f"{self.number}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+    def kind(self, kind: str) -> KindRule:
+        """The rules of a kind. Raises InvalidInput (field ``kind``) when the policy has none for it."""
+        try:
+            return self.kinds[kind]
+        except KeyError:
+            hint = _did_you_mean(kind, self.kinds)
+            raise InvalidInput([Violation("kind", f"{kind!r} is no kind of this policy{hint}")]) from None
+
+    def base_confidence(self, kind: str, assurance: str, source: str) -> float:
+        """How sure one assertion makes a link: the kind's confidence times the source's trust, in (0, 1]."""
+        return self.kind(kind).confidence.by_assurance[assurance] * self.trust(source)
+
+    def specificity(self, kind: str, d: int) -> float:
+        """The factor on a link's confidence when ``d`` customers have the identifier, in (0, 1]."""
+        steps = self.kind(kind).specificity
+        return next(step.factor for step in steps if step.up_to is None or d <= step.up_to)
+
+    def is_blocked(self, identifier: IdentifierKey) -> bool:
+        """Whether an identifier is to be taken as not said at all.
+
+        So is one of a kind that these rules don't know: under them it ties nobody to anything.
+        """
+        kind, _, value = identifier.partition(":")
+        rule = self.kinds.get(kind)
+        return rule is None or value in self.blocked or value in rule.blocked
+
+    def trust(self, source: str) -> float:
+        """The factor on everything that a source says; 1 for a source that isn't named."""
+        rule = self.sources.get(source)
+        return 1.0 if rule is None else rule.trust
+
+    def is_deduplicated(self, source: str) -> bool:
+        """Whether two records of this source are two persons."""
+        rule = self.sources.get(source)
+        return rule is not None and rule.deduplicated
+
+    def preferred_sources(self, trait: str) -> tuple[str, ...]:
+        """The sources whose word on a trait goes before all others', best first.
+
+        Among records of one source, and of sources that aren't named, the latest word wins.
+        """
+        return self.survivorship.get(trait, self.survivorship.get(DEFAULT_SURVIVORSHIP, ()))
+
+
+def load(path: Path | None = None) -> Policy:
+    """The policy in a file, or the shipped one for retail.
+
+    Raises InvalidPolicy when the file can't be read or breaks a rule, naming every field and its line.
+    """
+    file = resources.files("onefold.graph") / "policies" / "retail.yaml" if path is None else path
+    try:
+        text = file.read_text("utf-8")
+    except OSError as err:
+        raise InvalidPolicy([Violation(str(path), f"can't be read: {err.strerror}")]) from err
+    except UnicodeDecodeError as err:
+        raise InvalidPolicy([Violation(f"{path} (byte {err.start})", "is not valid UTF-8")]) from err
+    return parse(text)
+
+
+def parse(text: str) -> Policy:
+    """The policy in a YAML text. Raises InvalidPolicy, naming every field that breaks a rule and its line."""
+    if len(text) > MAX_BYTES:
+        raise InvalidPolicy([Violation("policy", f"must be at most {MAX_BYTES} characters long")])
+    try:
+        root, content = _read(text)
+    except yaml.MarkedYAMLError as err:
+        mark = err.problem_mark or err.context_mark
+        where = f"policy (line {mark.line + 1})" if mark else "policy"
+        raise InvalidPolicy([Violation(where, err.problem or "is not valid YAML")]) from err
+    except (yaml.YAMLError, ValueError, RecursionError) as err:
+        raise InvalidPolicy([Violation("policy", f"is not valid YAML: {err}")]) from err
+    if root is None or not isinstance(content, dict):
+        raise InvalidPolicy([Violation("policy (line 1)", "must be a mapping that starts with version:")])
+    try:
+        return Policy.model_validate(content, by_name=False)
+    except ValidationError as err:
+        raise InvalidPolicy([_violation(detail, root) for detail in err.errors()]) from err
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key stands once: the second of two would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _read(text: str) -> tuple[yaml.Node | None, Any]:
+    """The one document of a YAML text, as nodes (which know their lines) and as plain values."""
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        return root, None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _violation(detail: ErrorDetails, root: yaml.Node) -> Violation:
+    path = ""
+    node: yaml.Node | None = root
+    line = root.start_mark.line
+    for step in detail["loc"]:
+        if step == "[key]":  # pydantic's word for "the key itself"; the path already names it
+            continue
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+        node, line = _descend(node, step, line)
+    return Violation(f"{path.removeprefix('.')} (line {line + 1})", _rule(detail))
+
+
+def _descend(node: yaml.Node | None, step: str | int, line: int) -> tuple[yaml.Node | None, int]:
+    """The child of a node and its line; for a child that is missing, no node and its parent's line."""
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        child = node.value[step]
+        return child, child.start_mark.line
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(step):
+                return value, key.start_mark.line
+    return None, line
+
+
+_KNOWN_FIELDS: Final = sorted(
+    {
+        field.alias or name
+        for model in (Policy, KindRule, Confidence, Step, Blocked, SourceRule)
+        for name, field in model.model_fields.items()
+    }
+)
+
+
+def _rule(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            field = str(detail["loc"][-1])
+            hint = difflib.get_close_matches(field, _KNOWN_FIELDS, n=1)
+            return "is not known here" + (f"; did you mean {hint[0]!r}?" if hint else "")
+        case "string_type":
+            return "must be text: put it in quotes"
+        case "string_pattern_mismatch":
+            return f"must match {detail['ctx']['pattern']}"
+        case "value_error":
+            return str(detail["ctx"]["error"])
+        case _:
+            words = detail["msg"].replace("Input should", "must")
+            return words[0].lower() + words[1:]
+
+
+def _did_you_mean(word: str, known: Mapping[str, Any] | list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
