@@ -1,0 +1,73 @@
+"""The columns that this package reads: orders and events, one row each, as Arrow tables.
+
+Whoever reads the graph hands over tables of these schemas; every figure in this package is computed from them
+and from nothing else. ``identity`` is whom the row belongs to under the partition that is asked about.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+from onefold.graph.errors import InvalidInput, Violation
+
+INSTANT: Final = pa.timestamp("ms", "UTC")
+
+REFUNDS: Final = pa.list_(pa.struct([("at", INSTANT), ("amount", pa.int64())]))
+"""Refunds keep their instants: what an order had been refunded differs from cutoff to cutoff."""
+
+ORDERS: Final = pa.schema(
+    [
+        pa.field("identity", pa.string(), nullable=False),
+        pa.field("order", pa.string(), nullable=False),
+        pa.field("placed_at", INSTANT, nullable=False),
+        pa.field("currency", pa.string(), nullable=False),
+        pa.field("total", pa.int64(), nullable=False),
+        pa.field("refunds", REFUNDS, nullable=False),
+        pa.field("lines", pa.int32(), nullable=False),
+        pa.field("units", pa.int64(), nullable=False),
+        pa.field("products", pa.int32(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("channel", pa.string(), nullable=False),
+        pa.field("has_coupon", pa.bool_(), nullable=False),
+    ]
+)
+"""One row per order.
+
+``total`` and the refunds' ``amount`` are micros of ``currency`` (what was charged, before refunds);
+``lines`` counts the order's lines, ``units`` the pieces on them, ``products`` the distinct products;
+``status`` is one of :data:`onefold.graph.model.ORDER_STATUSES` as last known (the graph keeps no history of
+it, so an order cancelled later is missing from the past as well); ``channel`` may be empty.
+"""
+
+EVENTS: Final = pa.schema(
+    [
+        pa.field("identity", pa.string(), nullable=False),
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("at", INSTANT, nullable=False),
+        pa.field("channel", pa.string(), nullable=False),
+    ]
+)
+"""One row per event; ``channel`` may be empty."""
+
+
+def check(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table, reduced to the schema's columns in their order.
+
+    Raises :class:`InvalidInput` naming every column that is missing, of another type, or empty somewhere.
+    """
+    violations = [v for field in schema if (v := _violation(table, field)) is not None]
+    if violations:
+        raise InvalidInput(violations)
+    return table.select(schema.names)
+
+
+def _violation(table: pa.Table, field: pa.Field) -> Violation | None:
+    if table.schema.names.count(field.name) != 1:
+        return Violation(field.name, "must be there exactly once")
+    column = table.column(field.name)
+    if column.type != field.type:
+        return Violation(field.name, f"must be {field.type}, is {column.type}")
+    if column.null_count:
+        return Violation(field.name, f"must be known in every row, is not in {column.null_count}")
+    return None

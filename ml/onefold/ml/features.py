@@ -1,0 +1,160 @@
+"""Features as of a cutoff: the catalogue computed over tables of orders and events.
+
+One query serves a whole population and a single customer; what differs is only which rows are handed in.
+Figures of the whole population that formulas refer to come in as :class:`Population`, measured once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from onefold.graph.errors import InvalidInput, Violation
+from onefold.graph.model import Instant
+from onefold.ml import columns
+from onefold.ml.catalogue import CATALOGUE, RELATIONS, Feature, Source, of_source
+
+FloatArray = npt.NDArray[np.float64]
+
+SCHEMA: Final = pa.schema(
+    [pa.field("identity", pa.string()), *(pa.field(f.key, pa.float64()) for f in CATALOGUE)]
+)
+"""What :func:`compute` gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """What all customers together were as of a cutoff."""
+
+    customers: int
+    """Identities with a purchase."""
+    returning: int
+    """Of those, the ones with a second order day."""
+    order_days: int
+    first_order: Instant | None
+    """Midnight of the first order day; None where there is no purchase."""
+    currency: str
+    """The currency of most order days; empty where there is none."""
+    mean_gap: float | None
+    """Mean days between an identity's order days; None where nobody ordered twice."""
+
+
+def population(orders: pa.Table, as_of: Instant) -> Population:
+    """The population as of a cutoff, from :data:`onefold.ml.columns.ORDERS`.
+
+    Raises :class:`onefold.graph.errors.InvalidInput` when the table has other columns.
+    """
+    tables = {"orders": columns.check(orders, columns.ORDERS)}
+    currency = _query(_MAIN_CURRENCY, tables, {"as_of": as_of})["currency"].to_pylist()
+    home = currency[0] if currency else ""
+    (row,) = _query(_POPULATION, tables, {"as_of": as_of, "currency": home}).to_pylist()
+    return Population(currency=home, **row)
+
+
+def compute(orders: pa.Table, events: pa.Table, as_of: Instant, against: Population) -> pa.Table:
+    """The features of every identity with a purchase before the cutoff, by :data:`SCHEMA`, sorted by identity.
+
+    Rows at or after ``as_of`` change nothing. Unknown is null. ``against`` is the population that relative
+    features refer to; a model is scored against the population it was trained with. Raises
+    :class:`onefold.graph.errors.InvalidInput` when a table has other columns.
+    """
+    tables = {
+        "orders": columns.check(orders, columns.ORDERS),
+        "events": columns.check(events, columns.EVENTS),
+    }
+    parameters = {"as_of": as_of, "currency": against.currency, "mean_gap": against.mean_gap}
+    return _query(_FEATURES, tables, parameters).cast(SCHEMA)
+
+
+def buyers(orders: pa.Table, since: Instant, until: Instant) -> pa.Array:
+    """The identities with a purchase in [since, until), sorted: a purchase here is what it is to the features."""
+    tables = {"orders": columns.check(orders, columns.ORDERS)}
+    found = _query(_BUYERS, tables, {"as_of": until, "since": since, "currency": ""})
+    return found["identity"].combine_chunks()
+
+
+def matrix(features: pa.Table, keys: Sequence[str]) -> FloatArray:
+    """The named columns as float64, one row per identity; unknown is NaN.
+
+    Raises :class:`InvalidInput` naming every column that is missing or holds an infinite value.
+    """
+    missing = [Violation(key, "is not among the features") for key in keys if key not in features.schema.names]
+    if missing:
+        raise InvalidInput(missing)
+    values = np.empty((features.num_rows, len(keys)))
+    for position, key in enumerate(keys):
+        values[:, position] = features[key].to_numpy()
+    if np.isinf(values).any():
+        infinite = np.isinf(values).any(axis=0).nonzero()[0]
+        raise InvalidInput([Violation(keys[position], "must be finite or unknown") for position in infinite])
+    return values
+
+
+def _selected(features: tuple[Feature, ...]) -> str:
+    return ",\n".join(f"({feature.formula})::DOUBLE AS {feature.key}" for feature in features)
+
+
+_MAIN_CURRENCY: Final = """
+    SELECT currency
+    FROM orders
+    WHERE epoch_ms(placed_at) < $as_of AND status <> 'cancelled' AND total > 0
+    GROUP BY currency
+    ORDER BY count(*) DESC, currency
+    LIMIT 1
+"""
+
+_BUYERS: Final = f"""
+    SELECT DISTINCT identity
+    FROM ({RELATIONS[Source.ORDER_DAYS]})
+    WHERE latest >= $since
+    ORDER BY identity
+"""
+
+_POPULATION: Final = f"""
+    SELECT
+        count(DISTINCT identity) AS customers,
+        count(DISTINCT identity) FILTER (gap IS NOT NULL) AS returning,
+        count(*) AS order_days,
+        min(day) * 86400000 AS first_order,
+        avg(gap) AS mean_gap
+    FROM ({RELATIONS[Source.ORDER_DAYS]})
+"""
+
+# An identity without events has zero of them, so the counts come from a row that the join never misses.
+_FEATURES: Final = f"""
+    WITH bought AS (
+        SELECT identity, {_selected(of_source(Source.ORDER_DAYS))}
+        FROM ({RELATIONS[Source.ORDER_DAYS]})
+        GROUP BY identity
+    ),
+    happened AS (
+        SELECT bought.identity, {_selected(of_source(Source.EVENTS))}
+        FROM bought LEFT JOIN ({RELATIONS[Source.EVENTS]}) AS events USING (identity)
+        GROUP BY bought.identity
+    ),
+    joined AS (SELECT * FROM bought JOIN happened USING (identity))
+    SELECT identity, {", ".join(f.key for f in CATALOGUE if f.source is not Source.FEATURES)},
+        {_selected(of_source(Source.FEATURES))}
+    FROM joined
+    ORDER BY identity
+"""
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """One empty database in memory for the process: opening one costs more than most queries do."""
+    return duckdb.connect()
+
+
+def _query(text: str, tables: Mapping[str, pa.Table], parameters: Mapping[str, object]) -> pa.Table:
+    with _database().cursor() as connection:
+        for name, table in tables.items():
+            connection.register(name, table)
+        return connection.sql(text, params=dict(parameters)).to_arrow_table()
