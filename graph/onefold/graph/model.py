@@ -111,6 +111,8 @@ class Order:
     total: Micros
     """What was charged, before refunds."""
     status: str
+    observed_at: Instant
+    """When the source knew this version of the order; the latest version wins."""
     customer: RecordName | None = None
     assertions: tuple[Assertion, ...] = ()
     lines: tuple[OrderLine, ...] = ()

@@ -1,0 +1,382 @@
+"""The graph as the online path sees it: evidence read under locks, plans written in one transaction.
+
+Speaks Cypher through the official driver and nothing else. A function that takes a ``tx`` runs inside the caller's
+transaction and leaves committing to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import neo4j
+
+from onefold.graph import cypher
+from onefold.graph.decide import Decision, Placement, Plan
+from onefold.graph.evidence import (
+    NEVER,
+    Evidence,
+    IdentifierState,
+    LinkState,
+    OrderState,
+    RecordState,
+    Touched,
+)
+from onefold.graph.model import (
+    PROPERTY_PREFIX,
+    Customer,
+    IdentifierKey,
+    Instant,
+    Order,
+    PropertyValue,
+    RecordName,
+    kind_of,
+    split_name,
+)
+from onefold.graph.policy import Policy
+from onefold.graph.resolve import Ban
+
+Rows = list[Any]
+
+
+class StaleRead(Exception):
+    """What was touched moved to another component before its lock was held; read again."""
+
+
+def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> Evidence:
+    """The stored evidence of every component that the batch touches, locked until the transaction ends.
+
+    ``lock`` must be unique to the transaction. Raises StaleRead if the batch's nodes changed component between
+    being found and being locked.
+    """
+    keys = _keys_by_label(touched, policy)
+    record = tx.run(cypher.READ_AND_LOCK, lock=lock, **keys).single(strict=True)
+    evidence = Evidence()
+    fetched: set[str] = set()
+    for label, rows in (("customer", record["customers"]), ("order", record["orders"])):
+        for row in rows:
+            fetched.add(_take_record(evidence, label, row))
+    for key, component, identity, shared, events in record["devices"]:
+        _take_identifier(evidence, key, component, identity, shared, events)
+    for name, component, identity, shared, events in record["touched"]:
+        is_record = name not in touched.identifiers
+        if component is not None and name not in (fetched if is_record else evidence.identifiers):
+            raise StaleRead(name)
+        if not is_record and component is None:
+            _take_identifier(evidence, name, component, identity, shared, events)
+    if touched.orders:
+        for key, observed_at, digest, customer in tx.run(cypher.READ_ORDERS, orders=sorted(touched.orders)):
+            whose = None if customer is None else f"customer:{customer}"
+            evidence.orders[key] = OrderState(observed_at, digest, whose)
+    if touched.events:
+        evidence.events.update(r[0] for r in tx.run(cypher.READ_EVENTS, events=sorted(touched.events)))
+    return evidence
+
+
+def write(
+    tx: neo4j.Transaction, evidence: Evidence, plan: Plan, policy: Policy, now: Instant, lock: str
+) -> None:
+    """Everything that the batch adds and the plan decides; the decisions last, sealed.
+
+    The log's head is locked by the last statements only, so that commits wait for one another as briefly as can be.
+    """
+    for text, rows in _statements(evidence, plan, policy):
+        if rows:
+            tx.run(text, rows=rows, now=now).consume()
+    if plan.decisions:
+        _append(tx, plan.decisions, policy.version, now, lock)
+
+
+def _keys_by_label(touched: Touched, policy: Policy) -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = {
+        "customers": [], "orders": [], "emails": [], "phones": [], "devices": [], "external_ids": []
+    }  # fmt: skip
+    for name in sorted(touched.records):
+        label, key = split_name(name)
+        keys["customers" if label == "customer" else "orders"].append(key)
+    for key in sorted(touched.identifiers):
+        keys[_PARAMETER[policy.kind(kind_of(key)).label]].append(key)
+    return keys
+
+
+_PARAMETER = {"Email": "emails", "Phone": "phones", "Device": "devices", "ExternalId": "external_ids"}
+
+
+def _take_record(evidence: Evidence, label: str, row: Sequence[Any]) -> RecordName:
+    key, identity, component, created_at, observed_at, digest, links, matches, bans = row
+    name = f"{label}:{key}"
+    observed_at = NEVER if observed_at is None else observed_at
+    record = RecordState(name, identity, component, created_at, observed_at, digest or "")
+    for identifier, its_component, its_identity, shared, events, *link in links:
+        source, assurance, first_seen, last_seen, observations, refused = link
+        record.links[identifier, source, assurance] = LinkState(
+            first_seen, last_seen, observations, refused, stored=True
+        )
+        _take_identifier(evidence, identifier, its_component, its_identity, shared, events)
+    for other, at in matches:
+        a, b = sorted((name, f"customer:{other}"))
+        evidence.matches[a, b] = at
+    for other, at, expires_at in bans:
+        a, b = sorted((name, f"customer:{other}"))
+        evidence.bans[a, b] = Ban(a, b, at, expires_at)
+    evidence.records[name] = record
+    return name
+
+
+def _take_identifier(
+    evidence: Evidence,
+    key: IdentifierKey,
+    component: str | None,
+    identity: str | None,
+    shared: bool,
+    events: bool,
+) -> None:
+    if key not in evidence.identifiers:
+        evidence.identifiers[key] = IdentifierState(
+            key, identity, component, bool(shared), bool(events), stored=True
+        )
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tuple[str, Rows]]:
+    """Each text with its rows, in an order in which every row finds what it refers to."""
+    yield cypher.CREATE_IDENTITIES, [[i, anonymous] for i, anonymous in plan.new_identities.items()]
+    yield cypher.NAME_IDENTITIES, plan.named
+    yield from _identifier_statements(evidence, plan, policy)
+    yield from _record_statements(evidence, plan)
+    yield from _order_statements(evidence, plan)
+    yield from _link_statements(evidence, plan, policy)
+    yield cypher.CREATE_MATCHES, [
+        [split_name(m.a)[1], split_name(m.b)[1], m.actor, m.reason, m.at] for m in evidence.new_matches
+    ]
+    yield cypher.SET_BANS, [
+        [*sorted((split_name(b.a)[1], split_name(b.b)[1])), b.actor, b.reason, b.at, b.expires_at]
+        for b in evidence.new_bans
+    ]
+    yield from _event_statements(evidence)
+    yield cypher.RETIRE_IDENTITIES, [[old, new, decision] for old, (new, decision) in plan.retired.items()]
+
+
+def _identifier_statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tuple[str, Rows]]:
+    created: dict[str, Rows] = defaultdict(list)
+    placed: dict[str, Rows] = defaultdict(list)
+    for key, state in evidence.identifiers.items():
+        kind, _, value = key.partition(":")
+        label = policy.kind(kind).label
+        to = plan.identifiers[key]
+        if not state.stored:
+            created[label].append(
+                [key, kind, value, to.component, to.identity, to.shared, state.has_events]
+            )
+        elif state.events_dirty or (state.component, state.identity, state.shared) != _as_stored(to):
+            placed[label].append([key, to.component, to.identity, to.shared, state.has_events])
+    for label in cypher.IDENTIFIER_LABELS:
+        yield cypher.CREATE_IDENTIFIERS[label], created[label]
+        yield cypher.PLACE_IDENTIFIERS[label], placed[label]
+
+
+def _as_stored(placement: Placement) -> tuple[str | None, str | None, bool]:
+    return placement.component, placement.identity, placement.shared
+
+
+def _record_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Rows]]:
+    created, described = [], []
+    for name, state in evidence.records.items():
+        label, key = split_name(name)
+        if label != "customer" or (state.identity is not None and name not in evidence.customers):
+            continue
+        to = plan.records[name]
+        properties = _customer_properties(key, evidence.customers.get(name), state.digest, to.component)
+        if state.identity is None:
+            created.append([key, to.identity, properties, _known(state.observed_at)])
+        else:
+            described.append([key, properties, state.observed_at])
+    yield cypher.CREATE_CUSTOMERS, created
+    yield cypher.DESCRIBE_CUSTOMERS, described
+    for label in cypher.RECORD_LABELS:
+        placed, moved = [], []
+        for name, state in evidence.records.items():
+            of, key = split_name(name)
+            to = plan.records[name]
+            if of != label or state.identity is None:
+                continue
+            if state.component != to.component:
+                placed.append([key, to.component])
+            if state.identity != to.identity:
+                moved.append([key, to.identity])
+        yield cypher.PLACE_RECORDS[label], placed
+        yield cypher.MOVE_RECORDS[label], moved
+
+
+def _known(observed_at: Instant) -> Instant | None:
+    """None for a record that others only spoke of: it has no version of its own yet."""
+    return None if observed_at == NEVER else observed_at
+
+
+def _customer_properties(
+    key: str, customer: Customer | None, digest: str, component: str | None
+) -> dict[str, PropertyValue | list[str] | None]:
+    source, _, source_id = key.partition(":")
+    properties: dict[str, PropertyValue | list[str] | None] = {
+        "key": key,
+        "source": source,
+        "source_id": source_id,
+        "component": component,
+        "digest": digest,
+    }
+    if customer is not None:
+        properties.update(customer.traits)
+        properties.update(_prefixed(customer.properties))
+        properties["utc_offset_minutes"] = customer.utc_offset_minutes
+    return properties
+
+
+def _prefixed(properties: Mapping[str, PropertyValue]) -> Iterator[tuple[str, PropertyValue | list[str]]]:
+    for name, value in properties.items():
+        yield PROPERTY_PREFIX + name, list(value) if isinstance(value, tuple) else value
+
+
+def _order_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Rows]]:
+    created, described, lines, refunds, joined = [], [], [], [], []
+    products: dict[str, list[str]] = {}
+    by_customer: dict[str, list[str]] = defaultdict(list)
+    for key, order in evidence.placed.items():
+        state = evidence.orders[key]
+        row = [key, _order_properties(order, state.digest), order.placed_at, order.observed_at]
+        (described if key in evidence.rewritten else created).append(row)
+        if order.lines:
+            lines.append([key, list(_line_rows(order, products))])
+        if order.refunds:
+            refunds.append([key, list(_refund_rows(order))])
+        if key in evidence.rewritten:
+            continue
+        if order.customer is not None:
+            by_customer[split_name(order.customer)[1]].append(key)
+        else:
+            to = plan.records[order.name]
+            joined.append([key, to.identity, to.component])
+    yield cypher.CREATE_ORDERS, created
+    yield cypher.CLEAR_ORDERS, sorted(evidence.rewritten)
+    yield cypher.DESCRIBE_ORDERS, described
+    yield cypher.PLACE_ORDERS, [[c, orders] for c, orders in by_customer.items()]
+    yield cypher.JOIN_ORDERS, joined
+    yield cypher.MERGE_PRODUCTS, [products[key] for key in sorted(products)]
+    yield cypher.CREATE_LINES, lines
+    yield cypher.CREATE_REFUNDS, refunds
+
+
+def _order_properties(order: Order, digest: str) -> dict[str, Any]:
+    return {
+        "key": order.key,
+        "source": order.source,
+        "order_id": order.order_id,
+        "status": order.status,
+        "currency": order.currency,
+        "total_micros": order.total,
+        "refunded_micros": sum(r.amount for r in order.refunds),
+        "channel": order.channel or None,
+        "payment_method": order.payment_method or None,
+        "coupons": list(order.coupons),
+        "utc_offset_minutes": order.utc_offset_minutes,
+        "digest": digest,
+        **dict(_prefixed(order.properties)),
+    }
+
+
+def _line_rows(order: Order, products: dict[str, list[str]]) -> Iterator[list[Any]]:
+    for number, line in enumerate(order.lines, start=1):
+        key = f"{order.source}:{line.sku}"
+        if key not in products or (line.name and not products[key][3]):
+            products[key] = [key, order.source, line.sku, line.name, line.category]
+        yield [key, number, line.quantity, line.unit_price]
+
+
+def _refund_rows(order: Order) -> Iterator[list[Any]]:
+    for refund in order.refunds:
+        key = f"{order.key}:{refund.refund_id}"
+        yield [key, refund.at, refund.amount, refund.sku or None, refund.quantity, refund.reason or None]
+
+
+def _link_statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tuple[str, Rows]]:
+    created: dict[tuple[str, str], dict[str, Rows]] = defaultdict(lambda: defaultdict(list))
+    updated: dict[str, Rows] = defaultdict(list)
+    for name, (identifier, source, assurance) in evidence.new_links:
+        record, key = split_name(name)
+        kind = kind_of(identifier)
+        link = evidence.records[name].links[identifier, source, assurance]
+        confidence = policy.base_confidence(kind, assurance, source)
+        created[record, policy.kind(kind).label][key].append(
+            [
+                identifier, source, assurance, confidence,
+                link.first_seen, link.last_seen, link.observations, link.refused,
+            ]  # fmt: skip
+        )
+    for name, state in evidence.records.items():
+        record, key = split_name(name)
+        for (identifier, source, assurance), link in state.links.items():
+            if link.stored and link.dirty:
+                updated[record].append(
+                    [
+                        key, identifier, source, assurance,
+                        link.first_seen, link.last_seen, link.observations, link.refused,
+                    ]  # fmt: skip
+                )
+    for pair, by_key in created.items():
+        yield cypher.CREATE_LINKS[pair], [[key, rows] for key, rows in by_key.items()]
+    for record, rows in updated.items():
+        yield cypher.UPDATE_LINKS[record], rows
+
+
+def _event_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
+    by_owner: dict[str, dict[str, Rows]] = {"Customer": defaultdict(list), "Device": defaultdict(list)}
+    for event in evidence.new_events:
+        properties: dict[str, Any] = {
+            "source": event.source,
+            "type": event.type,
+            "utc_offset_minutes": event.utc_offset_minutes,
+            **dict(_prefixed(event.properties)),
+        }
+        if event.channel:
+            properties["channel"] = event.channel
+        row = [event.key, properties, event.at]
+        if event.customer is not None:
+            by_owner["Customer"][split_name(event.customer)[1]].append(row)
+        elif event.device is not None:
+            by_owner["Device"][event.device].append(row)
+    for label, by_key in by_owner.items():
+        yield cypher.CREATE_EVENTS[label], [[key, rows] for key, rows in by_key.items()]
+
+
+# -- the log ---------------------------------------------------------------------------------------------------------
+
+
+def _append(
+    tx: neo4j.Transaction, decisions: Sequence[Decision], policy_version: str, now: Instant, lock: str
+) -> None:
+    head = tx.run(cypher.LOCK_LOG, lock=lock).single(strict=True)
+    sequence, previous = head["sequence"], head["hash"]
+    rows = [
+        [
+            d.id, number, d.kind.value, d.actor, d.reason,
+            [m.member for m in d.moves], [m.origin for m in d.moves], d.identities[0],
+            list(d.causes), list(d.identities),
+        ]
+        for number, d in enumerate(decisions, start=sequence + 1)
+    ]  # fmt: skip
+    sealed = seal(previous, rows, policy_version, now)
+    tx.run(
+        cypher.APPEND_DECISIONS,
+        rows=rows, policy_version=policy_version, now=now, prev_hash=previous, hash=sealed,
+    ).consume()  # fmt: skip
+    tx.run(cypher.ADVANCE_LOG, sequence=sequence + len(rows), hash=sealed).consume()
+
+
+def seal(previous: str, rows: Iterable[Sequence[Any]], policy_version: str, now: Instant) -> str:
+    """SHA-256, in hexadecimal, over the previous commit's seal and everything this commit's decisions say."""
+    content = json.dumps([previous, policy_version, now, list(rows)], ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
