@@ -226,7 +226,7 @@ def test_what_only_looks_alike_is_not_blocked(retail: Policy, identifier: str) -
             "blocked.patterns (line 2)",
             "regular expression",
         ),
-        ("version: 3", "version: [", "policy (line 4)", "expected"),
+        ("version: 3", "version: [", "policy (line 3)", "expected"),
     ],
 )
 def test_every_complaint_names_field_line_and_rule(old: str, new: str, field: str, rule: str) -> None:
