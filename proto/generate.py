@@ -2,7 +2,7 @@
 
 Needs the development extras (``grpcio-tools``, ``mypy-protobuf``) and nothing else: every import is under
 ``proto/third_party``. Why ``buf/validate/validate.proto`` becomes a private module is told in
-``docs/adr/0002-validation-rules-in-the-contract.md``.
+``docs/adr/0002-rules-in-the-contract.md``.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def generate() -> Mapping[str, str]:
     contract = sorted(path.relative_to(PROTO).as_posix() for path in PROTO.glob("onefold/**/*.proto"))
     services = [name for name in contract if name.endswith("_service.proto")]
     with tempfile.TemporaryDirectory() as folder:
-        _protoc("--python_out", folder, [*contract, RULES])
-        _protoc("--mypy_out", folder, contract)
-        _protoc("--grpc_python_out", folder, services)
-        _protoc("--mypy_grpc_out", folder, services)
+        _protoc("--python_out=", folder, [*contract, RULES])
+        _protoc("--mypy_out=quiet", folder, contract)
+        _protoc("--grpc_python_out=", folder, services)
+        _protoc("--mypy_grpc_out=quiet", folder, services)
         out = Path(folder)
         files = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*.py*")}
     files[RULES_MODULE] = files.pop(RULES.removesuffix(".proto") + "_pb2.py")
@@ -56,7 +56,7 @@ def _protoc(option: str, folder: str, names: list[str]) -> None:
     ]
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     paths = [f"-I{PROTO}", f"-I{THIRD_PARTY}", f"-I{well_known}"]
-    if protoc.main(["protoc", *plugins, *paths, f"{option}={folder}", *names]):
+    if protoc.main(["protoc", *plugins, *paths, f"{option}:{folder}", *names]):
         raise SystemExit(f"protoc failed with {option}")
 
 

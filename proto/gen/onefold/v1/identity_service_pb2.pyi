@@ -192,7 +192,7 @@ class StreamRecordsResponse(_message.Message):
 
     @_builtins.property
     def status(self) -> _status_pb2.Status:
-        """Why the message was refused as a whole (too many items, too large, unreadable). Absent: it was not."""
+        """Why the message was refused as a whole (no item, too many, unreadable). Absent: it was not."""
 
     def __init__(
         self,

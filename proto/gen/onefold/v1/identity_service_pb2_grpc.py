@@ -82,10 +82,11 @@ class IdentityServiceServicer:
         """Ingests a stream of messages of up to 500 items each, and acknowledges each one, by its sequence, once it is durable.
 
         Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
-        again on a new stream, since the same items again change nothing. A message that is refused as a whole is answered with
-        its status, and the stream goes on.
+        again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
+        than 500, unreadable) is answered with its status, and the stream goes on.
 
-        Errors that end the stream: RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
+        Errors that end the stream: INVALID_ARGUMENT (a message that is too large), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE,
+        DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,10 +49,11 @@ class IdentityServiceStub:
     """Ingests a stream of messages of up to 500 items each, and acknowledges each one, by its sequence, once it is durable.
 
     Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
-    again on a new stream, since the same items again change nothing. A message that is refused as a whole is answered with
-    its status, and the stream goes on.
+    again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
+    than 500, unreadable) is answered with its status, and the stream goes on.
 
-    Errors that end the stream: RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
+    Errors that end the stream: INVALID_ARGUMENT (a message that is too large), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE,
+    DEADLINE_EXCEEDED.
     """
     ResolveIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ResolveIdentityRequest, _identity_service_pb2.ResolveIdentityResponse]
     """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time.
@@ -86,10 +87,11 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Ingests a stream of messages of up to 500 items each, and acknowledges each one, by its sequence, once it is durable.
 
     Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
-    again on a new stream, since the same items again change nothing. A message that is refused as a whole is answered with
-    its status, and the stream goes on.
+    again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
+    than 500, unreadable) is answered with its status, and the stream goes on.
 
-    Errors that end the stream: RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
+    Errors that end the stream: INVALID_ARGUMENT (a message that is too large), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE,
+    DEADLINE_EXCEEDED.
     """
     ResolveIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ResolveIdentityRequest, _identity_service_pb2.ResolveIdentityResponse]  # type: ignore[assignment]
     """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time.
@@ -132,10 +134,11 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ingests a stream of messages of up to 500 items each, and acknowledges each one, by its sequence, once it is durable.
 
         Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
-        again on a new stream, since the same items again change nothing. A message that is refused as a whole is answered with
-        its status, and the stream goes on.
+        again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
+        than 500, unreadable) is answered with its status, and the stream goes on.
 
-        Errors that end the stream: RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
+        Errors that end the stream: INVALID_ARGUMENT (a message that is too large), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE,
+        DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
