@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
@@ -16,11 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast
 
-import yaml
 from phonenumbers import SUPPORTED_REGIONS
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from onefold.graph import document
 from onefold.graph.errors import InvalidInput, InvalidPolicy, Violation
 from onefold.graph.model import TRAITS, Assurance, IdentifierKey
 
@@ -48,8 +48,6 @@ ORDER_LINK_TYPES: Final[Mapping[Label, str]] = {
 
 DEFAULT_SURVIVORSHIP: Final = "default"
 """The entry of ``survivorship`` that serves every trait without its own."""
-
-MAX_BYTES: Final = 1 << 20
 
 Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -205,8 +203,7 @@ class Policy(_Rules):
 
         Comments, order and spelling of numbers don't count; any change of meaning does.
         """
-        content = self.model_dump_json(by_alias=True)
-        canonical = yaml.safe_dump(yaml.safe_load(content), sort_keys=True)
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return f"{self.number}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 
     def __hash__(self) -> int:
@@ -282,99 +279,7 @@ def load(path: Path | None = None) -> Policy:
 
 def parse(text: str) -> Policy:
     """The policy in a YAML text. Raises InvalidPolicy, naming every field that breaks a rule and its line."""
-    if len(text) > MAX_BYTES:
-        raise InvalidPolicy([Violation("policy", f"must be at most {MAX_BYTES} characters long")])
-    try:
-        root, content = _read(text)
-    except yaml.MarkedYAMLError as err:
-        mark = err.problem_mark or err.context_mark
-        where = f"policy (line {mark.line + 1})" if mark else "policy"
-        raise InvalidPolicy([Violation(where, err.problem or "is not valid YAML")]) from err
-    except (yaml.YAMLError, ValueError, RecursionError) as err:
-        raise InvalidPolicy([Violation("policy", f"is not valid YAML: {err}")]) from err
-    if root is None or not isinstance(content, dict):
-        raise InvalidPolicy([Violation("policy (line 1)", "must be a mapping that starts with version:")])
-    try:
-        return Policy.model_validate(content, by_name=False)
-    except ValidationError as err:
-        raise InvalidPolicy([_violation(detail, root) for detail in err.errors()]) from err
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key stands once: the second of two would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-def _read(text: str) -> tuple[yaml.Node | None, Any]:
-    """The one document of a YAML text, as nodes (which know their lines) and as plain values."""
-    loader = _Loader(text)
-    try:
-        root = loader.get_single_node()
-        return root, None if root is None else loader.construct_document(root)
-    finally:
-        loader.dispose()
-
-
-def _violation(detail: ErrorDetails, root: yaml.Node) -> Violation:
-    path = ""
-    node: yaml.Node | None = root
-    line = root.start_mark.line
-    for step in detail["loc"]:
-        if step == "[key]":  # pydantic's word for "the key itself"; the path already names it
-            continue
-        path += f"[{step}]" if isinstance(step, int) else f".{step}"
-        node, line = _descend(node, step, line)
-    return Violation(f"{path.removeprefix('.')} (line {line + 1})", _rule(detail))
-
-
-def _descend(node: yaml.Node | None, step: str | int, line: int) -> tuple[yaml.Node | None, int]:
-    """The child of a node and its line; for a child that is missing, no node and its parent's line."""
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        child = node.value[step]
-        return child, child.start_mark.line
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == str(step):
-                return value, key.start_mark.line
-    return None, line
-
-
-_KNOWN_FIELDS: Final = sorted(
-    {
-        field.alias or name
-        for model in (Policy, KindRule, Confidence, Step, Blocked, SourceRule)
-        for name, field in model.model_fields.items()
-    }
-)
-
-
-def _rule(detail: ErrorDetails) -> str:
-    match detail["type"]:
-        case "missing":
-            return "is missing"
-        case "extra_forbidden":
-            field = str(detail["loc"][-1])
-            hint = difflib.get_close_matches(field, _KNOWN_FIELDS, n=1)
-            return "is not known here" + (f"; did you mean {hint[0]!r}?" if hint else "")
-        case "string_type":
-            return "must be text: put it in quotes"
-        case "string_pattern_mismatch":
-            return f"must match {detail['ctx']['pattern']}"
-        case "value_error":
-            return str(detail["ctx"]["error"])
-        case _:
-            words = detail["msg"].replace("Input should", "must")
-            return words[0].lower() + words[1:]
+    return document.parse(text, Policy, name="policy", error=InvalidPolicy)
 
 
 def _did_you_mean(word: str, known: Mapping[str, Any] | list[str]) -> str:
