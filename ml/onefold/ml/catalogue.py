@@ -23,10 +23,12 @@ class Source(StrEnum):
 
     ORDER_DAYS = "order_days"
     """One row per identity and UTC day with a purchase. A cancelled order, one that was refunded in full on
-    its own day, and one that charged nothing is no purchase. Columns: ``age`` (days from the day to the
-    cutoff), ``day``, ``latest`` (instant of the day's last purchase), ``hour``, ``weekend``, ``gap`` (days since the order day before; unknown for the first),
-    ``value`` and ``returned`` (micros of the main currency; unknown on a day without it), ``returns`` (was
-    anything refunded), ``line_count``, ``unit_count``, ``product_count``, ``coupon``, ``shop``."""
+    its own day, and one that charged nothing is no purchase.
+
+    Columns: ``age`` (days from the day to the cutoff), ``day``, ``gap`` (days since the order day before;
+    unknown for the first), ``latest`` (instant of the day's last purchase), ``hour``, ``weekend``, ``value``
+    and ``returned`` (micros of the main currency; unknown on a day without it), ``returns`` (was anything
+    refunded), ``line_count``, ``unit_count``, ``product_count``, ``coupon``, ``shop`` (the first channel)."""
     EVENTS = "events"
     """One row per event. Columns: ``age`` (days from the event to the cutoff), ``viewed``, ``carted``,
     ``channel``."""
@@ -61,7 +63,9 @@ class Feature:
     def fingerprint(self) -> str:
         """Changes exactly when the feature may mean another number: with its formula, with the relation that
         the formula speaks about, and with the features that it names."""
-        named = sorted(set(_NAME.findall(self.formula)) & BY_KEY.keys() if self.source is Source.FEATURES else ())
+        named = sorted(
+            set(_NAME.findall(self.formula)) & BY_KEY.keys() if self.source is Source.FEATURES else ()
+        )
         beneath = [BY_KEY[key].fingerprint for key in named] or [RELATIONS[self.source]]
         return sha256("\n".join((self.key, self.formula, *beneath)).encode()).hexdigest()[:16]
 
@@ -289,10 +293,10 @@ CATALOGUE: Final[tuple[Feature, ...]] = (
     _orders(
         "gap_variation",
         "coefficient of variation of the days between order days",
-        "ratio",
+        "share",
         "sqrt((count(gap) * sum(gap * gap) - sum(gap) * sum(gap))::DOUBLE) / sum(gap)",
         "rhythm",
-        "days between orders vary by {gap_variation} of their mean",
+        "days between orders vary by {gap_variation} around their mean",
         _NO_RHYTHM,
     ),
     _orders(
@@ -443,14 +447,14 @@ CATALOGUE: Final[tuple[Feature, ...]] = (
     _events(
         "carts_30d",
         "additions to the cart in the last 30 days",
-        "carts",
+        "cart additions",
         "count(*) FILTER (carted AND age <= 30)",
         _ENGAGED,
     ),
     _events(
         "carts_90d",
         "additions to the cart in the last 90 days",
-        "carts",
+        "cart additions",
         "count(*) FILTER (carted AND age <= 90)",
         "{carts_90d} in the last 90 days",
     ),

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from typing import Final
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import Instant
 from onefold.ml import columns
@@ -59,7 +59,7 @@ def population(orders: pa.Table, as_of: Instant) -> Population:
 
 
 def compute(orders: pa.Table, events: pa.Table, as_of: Instant, against: Population) -> pa.Table:
-    """The features of every identity with a purchase before the cutoff, by :data:`SCHEMA`, sorted by identity.
+    """The features, by :data:`SCHEMA`, of every identity with a purchase before the cutoff, in their order.
 
     Rows at or after ``as_of`` change nothing. Unknown is null. ``against`` is the population that relative
     features refer to; a model is scored against the population it was trained with. Raises
@@ -74,10 +74,20 @@ def compute(orders: pa.Table, events: pa.Table, as_of: Instant, against: Populat
 
 
 def buyers(orders: pa.Table, since: Instant, until: Instant) -> pa.Array:
-    """The identities with a purchase in [since, until), sorted: a purchase here is what it is to the features."""
+    """The identities with a purchase in [since, until), in order; purchase as for the features."""
     tables = {"orders": columns.check(orders, columns.ORDERS)}
     found = _query(_BUYERS, tables, {"as_of": until, "since": since, "currency": ""})
     return found["identity"].combine_chunks()
+
+
+def fingerprint(orders: pa.Table, events: pa.Table, as_of: Instant) -> str:
+    """A short text that two sets of rows share when they are the same before the cutoff, in any order."""
+    tables = {
+        "orders": columns.check(orders, columns.ORDERS),
+        "events": columns.check(events, columns.EVENTS),
+    }
+    (row,) = _query(_FINGERPRINT, tables, {"as_of": as_of}).to_pylist()
+    return sha256(repr(sorted(row.items())).encode()).hexdigest()[:16]
 
 
 def matrix(features: pa.Table, keys: Sequence[str]) -> FloatArray:
@@ -85,15 +95,17 @@ def matrix(features: pa.Table, keys: Sequence[str]) -> FloatArray:
 
     Raises :class:`InvalidInput` naming every column that is missing or holds an infinite value.
     """
-    missing = [Violation(key, "is not among the features") for key in keys if key not in features.schema.names]
+    missing = [
+        Violation(key, "is not among the features") for key in keys if key not in features.schema.names
+    ]
     if missing:
         raise InvalidInput(missing)
     values = np.empty((features.num_rows, len(keys)))
     for position, key in enumerate(keys):
         values[:, position] = features[key].to_numpy()
-    if np.isinf(values).any():
-        infinite = np.isinf(values).any(axis=0).nonzero()[0]
-        raise InvalidInput([Violation(keys[position], "must be finite or unknown") for position in infinite])
+    infinite = [key for key, bad in zip(keys, np.isinf(values).T, strict=True) if bad.any()]
+    if infinite:
+        raise InvalidInput([Violation(key, "must be finite or unknown") for key in infinite])
     return values
 
 
@@ -115,6 +127,28 @@ _BUYERS: Final = f"""
     FROM ({RELATIONS[Source.ORDER_DAYS]})
     WHERE latest >= $since
     ORDER BY identity
+"""
+
+# A sum of row digests does not depend on the order of rows, and unlike an xor it counts repeated ones.
+_FINGERPRINT: Final = """
+    WITH digests AS (
+        SELECT 'orders' AS name, md5_number_lower(concat_ws(chr(31),
+            identity, "order", epoch_ms(placed_at), currency, total, lines, units, products, status, channel,
+            has_coupon,
+            list_sort([(epoch_ms(r."at"), r.amount) FOR r IN refunds IF epoch_ms(r."at") < $as_of])
+        )) AS digest
+        FROM orders
+        WHERE epoch_ms(placed_at) < $as_of
+        UNION ALL
+        SELECT 'events', md5_number_lower(concat_ws(chr(31), identity, type, epoch_ms("at"), channel))
+        FROM events
+        WHERE epoch_ms("at") < $as_of
+    )
+    SELECT
+        count(*) FILTER (name = 'orders') AS orders,
+        count(*) FILTER (name = 'events') AS events,
+        coalesce(sum(digest), 0)::VARCHAR AS digest
+    FROM digests
 """
 
 _POPULATION: Final = f"""

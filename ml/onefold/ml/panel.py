@@ -6,7 +6,8 @@ window ends by then. Splits follow time, never chance: a row of the same custome
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-
 from onefold.graph.model import Instant
 from onefold.ml import features
 from onefold.ml.catalogue import CATALOGUE
@@ -39,6 +39,8 @@ class Panel:
     values: FloatArray
     churned: npt.NDArray[np.bool_]
     """No purchase within the horizon after the snapshot."""
+    customer: npt.NDArray[np.int32]
+    """A number per identity."""
     weight: FloatArray
     """One divided by the customer's rows: who has been here longest must not count most."""
     snapshots: tuple[Instant, ...]
@@ -48,37 +50,42 @@ class Panel:
         return self.values[:, self.keys.index(key)]
 
 
-def snapshots(first: Instant, until: Instant, horizon_days: int, customers: int) -> tuple[Instant, ...]:
+def snapshots(known: Population, until: Instant, horizon_days: int) -> tuple[Instant, ...]:
     """Cutoffs every two weeks back from the last whose window of ``horizon_days`` ends by ``until``, newest
     first; wider apart where that would give more than :data:`MAX_ROWS` rows; empty when history is too short.
     """
-    last = until - horizon_days * DAY
-    fitting = len(range(last, first + WARM_UP_DAYS * DAY - 1, -STEP_DAYS * DAY))
-    step = STEP_DAYS * max(1, -(-fitting * customers // MAX_ROWS))
-    return tuple(range(last, first + WARM_UP_DAYS * DAY - 1, -step * DAY))
+    if known.first_order is None:
+        return ()
+    last, first = until - horizon_days * DAY, known.first_order + WARM_UP_DAYS * DAY
+    fitting = range(last, first - 1, -STEP_DAYS * DAY)
+    every = max(1, math.ceil(len(fitting) * known.customers / MAX_ROWS))
+    return tuple(fitting[::every])
 
 
-def at(
-    snapshot: Instant, orders: pa.Table, events: pa.Table, horizon_days: int, against: Population
-) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
-    """The features of all customers at one snapshot, and which of them then churned."""
-    table = features.compute(orders, events, snapshot, against)
-    came_back = features.buyers(orders, snapshot, snapshot + horizon_days * DAY)
-    churned = pc.invert(pc.is_in(table["identity"], value_set=came_back))
-    return table, churned.to_numpy()
-
-
-def stack(
-    parts: Sequence[tuple[pa.Table, npt.NDArray[np.bool_]]], cutoffs: Sequence[Instant]
+def build(
+    orders: pa.Table,
+    events: pa.Table,
+    cutoffs: Sequence[Instant],
+    horizon_days: int,
+    against: Population,
+    did: Callable[[int, int], None] = lambda done, of: None,
 ) -> Panel:
-    """One panel out of the snapshots' rows."""
+    """The rows of all customers at each cutoff; ``did`` is told after each how many of how many are built."""
+    tables, outcomes = [], []
+    for position, cutoff in enumerate(cutoffs):
+        table = features.compute(orders, events, cutoff, against)
+        came_back = features.buyers(orders, cutoff, cutoff + horizon_days * DAY)
+        tables.append(table)
+        outcomes.append(pc.invert(pc.is_in(table["identity"], value_set=came_back)).to_numpy())
+        did(position + 1, len(cutoffs))
+    stacked = pa.concat_tables(tables)
     keys = tuple(feature.key for feature in CATALOGUE)
-    table = pa.concat_tables([table for table, _ in parts])
-    codes = table["identity"].combine_chunks().dictionary_encode().indices.to_numpy()
+    customer = stacked["identity"].combine_chunks().dictionary_encode().indices.to_numpy()
     return Panel(
         keys=keys,
-        values=features.matrix(table, keys),
-        churned=np.concatenate([churned for _, churned in parts]),
-        weight=1.0 / np.bincount(codes)[codes],
+        values=features.matrix(stacked, keys),
+        churned=np.concatenate(outcomes),
+        customer=customer,
+        weight=1.0 / np.bincount(customer)[customer],
         snapshots=tuple(cutoffs),
     )

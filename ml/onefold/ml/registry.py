@@ -1,0 +1,185 @@
+"""Models in a folder.
+
+    FOLDER/churn-0001/booster.txt    the trees, LightGBM's text format
+                      model.json     the card
+                      SHA256SUMS     of both; `sha256sum -c SHA256SUMS` checks them by hand
+    FOLDER/CURRENT                   the id of the model in use
+
+A model appears in one rename and becomes current in one rename, so a crash leaves the old state or the new
+one. What is damaged, or was made for features that the catalogue no longer defines so, is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from lightgbm.basic import LightGBMError
+from onefold.graph.errors import NotFound, NotReady
+from onefold.ml.model import ChurnModel, ModelCard, booster_from
+from pydantic import TypeAdapter, ValidationError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model of the registry."""
+
+    id: str
+    card: ModelCard | None
+    """None when it can't be read."""
+    refusal: str
+    """Why it can't be used, in words; empty when it can."""
+    is_current: bool
+
+
+class Registry:
+    """The models of one folder. Every method reads the folder anew; several processes may share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, model: ChurnModel) -> str:
+        """Store a model under the next free id, and give the id. It is not current before :meth:`promote`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self._folder))
+        try:
+            _write_model(incoming, model)
+            return self._place(incoming)
+        except BaseException:
+            shutil.rmtree(incoming, ignore_errors=True)
+            raise
+
+    def promote(self, model_id: str) -> None:
+        """Make a model the current one. Raises as :meth:`load` does, and then the current one stays."""
+        self.load(model_id)
+        incoming = self._folder / f".current-{os.getpid()}"
+        _write(incoming, f"{model_id}\n".encode())
+        incoming.replace(self._folder / _CURRENT)
+        _sync(self._folder)
+
+    def load(self, model_id: str) -> ChurnModel:
+        """A model, whole and fit for this catalogue.
+
+        Raises :class:`NotFound` for an unknown id, and :class:`NotReady` saying what is wrong with a model
+        that is half-written or damaged, or naming its features that differ.
+        """
+        card, trees = self._read(model_id)
+        differing = card.differing_features()
+        if differing:
+            raise NotReady(f"model {model_id}", _other_features(differing))
+        try:
+            booster = booster_from(trees.decode())
+        except (LightGBMError, UnicodeDecodeError) as err:
+            raise NotReady(f"model {model_id}", f"{_BOOSTER} is no LightGBM model; train again") from err
+        if booster.feature_name() != list(card.features):
+            raise NotReady(f"model {model_id}", "its trees and its card name other features; train again")
+        return ChurnModel(card, booster)
+
+    def current_id(self) -> str:
+        """The id of the model in use. Raises :class:`NotReady` when there is none yet."""
+        try:
+            return (self._folder / _CURRENT).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            raise NotReady("churn model", "none has been trained yet; train one first") from None
+
+    def entries(self) -> list[Entry]:
+        """All models, oldest first, those that would be refused included."""
+        current = self.current_id() if (self._folder / _CURRENT).exists() else ""
+        return [self._entry(model_id, current) for model_id in sorted(self._ids(), key=_number)]
+
+    def _entry(self, model_id: str, current: str) -> Entry:
+        try:
+            card, _ = self._read(model_id)
+        except NotReady as err:
+            return Entry(model_id, None, err.missing, model_id == current)
+        differing = card.differing_features()
+        refusal = _other_features(differing) if differing else ""
+        return Entry(model_id, card, refusal, model_id == current)
+
+    def _read(self, model_id: str) -> tuple[ModelCard, bytes]:
+        """The card, and the trees' text, of a model whose files are what was written."""
+        folder = self._folder / model_id
+        if not _ID.fullmatch(model_id) or not folder.is_dir():
+            raise NotFound("model", model_id)
+        try:
+            sums = (folder / _SUMS).read_text(encoding="utf-8")
+            files = {name: (folder / name).read_bytes() for name in (_BOOSTER, _CARD)}
+        except (OSError, UnicodeDecodeError) as err:
+            raise NotReady(f"model {model_id}", f"half-written: {err}; train again") from err
+        if sums != _sums(files):
+            raise NotReady(f"model {model_id}", f"damaged: its files do not match {_SUMS}; train again")
+        try:
+            return _CARDS.validate_json(files[_CARD]), files[_BOOSTER]
+        except ValidationError as err:
+            raise NotReady(f"model {model_id}", f"{_CARD} is of another version; train again") from err
+
+    def _ids(self) -> Iterator[str]:
+        if self._folder.is_dir():
+            yield from (path.name for path in self._folder.iterdir() if _ID.fullmatch(path.name))
+
+    def _place(self, incoming: Path) -> str:
+        number = max(map(_number, self._ids()), default=0)
+        while True:
+            number += 1
+            model_id = f"churn-{number:04d}"
+            try:
+                # Renaming onto a folder that holds something fails: a racing save took the number.
+                incoming.rename(self._folder / model_id)
+            except OSError:
+                if (self._folder / model_id).exists():
+                    continue
+                raise
+            _sync(self._folder)
+            return model_id
+
+
+_BOOSTER: Final = "booster.txt"
+_CARD: Final = "model.json"
+_SUMS: Final = "SHA256SUMS"
+_CURRENT: Final = "CURRENT"
+_ID: Final = re.compile(r"churn-\d{4,9}")
+_CARDS: Final = TypeAdapter(ModelCard)
+
+
+def _number(model_id: str) -> int:
+    return int(model_id.removeprefix("churn-"))
+
+
+def _other_features(differing: list[str]) -> str:
+    return f"made for other definitions of {', '.join(differing)}; train again"
+
+
+def _sums(files: dict[str, bytes]) -> str:
+    return "".join(f"{sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
+
+
+def _write_model(folder: Path, model: ChurnModel) -> None:
+    files = {_BOOSTER: model.text().encode(), _CARD: _CARDS.dump_json(model.card, indent=2)}
+    for name, content in files.items():
+        _write(folder / name, content)
+    _write(folder / _SUMS, _sums(files).encode())
+    _sync(folder)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file and do not return before it is on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Put a folder's entries on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
