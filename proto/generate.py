@@ -1,4 +1,4 @@
-"""Writes the Python code of the contract into ``proto/gen``; with ``--check``, only says whether it is up to date.
+"""Writes the Python code of the contract into ``proto/gen``; with ``--check``, says if it is up to date.
 
 Needs the development extras (``grpcio-tools``, ``mypy-protobuf``) and nothing else: every import is under
 ``proto/third_party``. Why ``buf/validate/validate.proto`` becomes a private module is told in
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import grpc_tools
+import grpc_tools  # type: ignore[import-untyped]
 from grpc_tools import protoc
 
 PROTO = Path(__file__).resolve().parent
@@ -43,9 +43,7 @@ def generate() -> Mapping[str, str]:
         out = Path(folder)
         files = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*.py*")}
     files[RULES_MODULE] = files.pop(RULES.removesuffix(".proto") + "_pb2.py")
-    return {
-        name: text.replace(RULES_IMPORT, PRIVATE_RULES_IMPORT) for name, text in sorted(files.items())
-    }
+    return {name: text.replace(RULES_IMPORT, PRIVATE_RULES_IMPORT) for name, text in sorted(files.items())}
 
 
 def _protoc(option: str, folder: str, names: list[str]) -> None:
@@ -80,8 +78,8 @@ def write(files: Mapping[str, str]) -> None:
 
 def main() -> int:
     """Generates, or checks; the exit code is 1 when the committed code is out of date."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the code is out of date")
+    parser = argparse.ArgumentParser(description="Write the Python code of the contract.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if it is out of date")
     files = generate()
     if not parser.parse_args().check:
         write(files)
