@@ -41,12 +41,13 @@ from onefold.graph import supervisor
 from onefold.graph.endpoint import Endpoint
 from onefold.graph.errors import EngineError
 
-_DISTRIBUTION: Final = "arcadedb_embedded"
+_PACKAGE: Final = "arcadedb_embedded"
 _DATABASE: Final = "onefold"
 _USER: Final = "root"
 _INSTEAD: Final = "set ONEFOLD_GRAPH_URI to a Neo4j 5.26+ instead"
 _NEEDED_BYTES: Final = 256 * 1024 * 1024
 _PORT_ATTEMPTS: Final = 5
+_PING_SECONDS: Final = 5.0
 
 # Doors the service does not use: each would be one more thing that listens, or answers on the HTTP port.
 _UNUSED_JARS: Final = ("mcp", "console", "graphql", "postgresw", "redisw", "python-bridge")
@@ -127,9 +128,7 @@ class EmbeddedEngine:
     def stop(self) -> None:
         """End the engine in order, or by force after ``stop_seconds``. Nothing happens if none runs."""
         with self._mutex:
-            if self._supervisor is not None:
-                self._end_supervisor(self._supervisor)
-                self._supervisor = None
+            self._end_process()
             if self._lock is not None:
                 self._owner_file.unlink(missing_ok=True)
                 self._lock.close()
@@ -230,12 +229,13 @@ class EmbeddedEngine:
     # The process
 
     def _launch(self, java: Path, class_path: str) -> None:
-        password = self._password()
+        self._password()  # the engine reads its file
         for _ in range(_PORT_ATTEMPTS):
             self._port = _free_port(preferred=self._port)
             self._spawn(self._command(java, class_path))
-            if self._answers(password):
+            if self._answers():
                 return
+            self._end_process()
             # Between the choice of the port and the engine's bind, another process may have taken it.
             if _is_free(self._port):
                 break
@@ -252,7 +252,7 @@ class EmbeddedEngine:
             "arcadedb.server.plugins": "Bolt:com.arcadedb.bolt.BoltProtocolPlugin",
             "arcadedb.bolt.host": "127.0.0.1",
             "arcadedb.bolt.port": self._port,
-            # The engine can't do without HTTP: on loopback, behind the password, on a port that the system picks.
+            # It can't do without HTTP: on loopback, behind the password, on a port that the system picks.
             "arcadedb.server.httpIncomingHost": "127.0.0.1",
             "arcadedb.server.httpIncomingPort": 0,
             "arcadedb.server.httpWorkerThreads": 2,
@@ -274,7 +274,6 @@ class EmbeddedEngine:
             f"-XX:ErrorFile={self.log_folder}/crash.log",
             *(f"-D{name}={value}" for name, value in settings.items()),
             "--add-opens=java.base/java.nio=ALL-UNNAMED",
-            "--add-modules=jdk.incubator.vector",
             "--enable-native-access=ALL-UNNAMED",
             "-cp",
             class_path,
@@ -284,8 +283,7 @@ class EmbeddedEngine:
     def _spawn(self, command: list[str]) -> None:
         assert self._lock is not None
         lock = self._lock.fileno()
-        if self._supervisor is not None:
-            self._end_supervisor(self._supervisor)
+        self._end_process()
         with (self.log_folder / "console.log").open("w") as console:
             self._supervisor = process = subprocess.Popen(
                 [sys.executable, "-I", "-S", supervisor.__file__, str(self._stop_seconds), *command],
@@ -304,11 +302,11 @@ class EmbeddedEngine:
             engine = _Process.of(int(line))
             self._write_owner(_Owner(_Process.current(), _Process.of(process.pid), engine))
 
-    def _answers(self, password: str) -> bool:
-        """Wait for the engine's first answer; False if it ended instead."""
+    def _answers(self) -> bool:
+        """Wait for the engine's first answer; False if it failed instead."""
         deadline = time.monotonic() + self._start_seconds
         endpoint = self._endpoint()
-        while self.is_alive():
+        while self.is_alive() and not self._has_failed():
             if not _is_free(self._port):
                 with contextlib.suppress(DriverError, Neo4jError):
                     _ping(endpoint)
@@ -320,7 +318,14 @@ class EmbeddedEngine:
             time.sleep(0.05)
         return False
 
-    def _end_supervisor(self, process: subprocess.Popen[str]) -> None:
+    def _has_failed(self) -> bool:
+        """Whether Java's main method has ended in an error: the engine's other threads keep the process."""
+        return 'Exception in thread "main"' in (self.log_folder / "console.log").read_text(errors="replace")
+
+    def _end_process(self) -> None:
+        process, self._supervisor = self._supervisor, None
+        if process is None:
+            return
         assert process.stdin is not None
         process.stdin.close()
         try:
@@ -334,13 +339,10 @@ class EmbeddedEngine:
         return Endpoint(f"bolt://127.0.0.1:{self._port}", _USER, self._password(), _DATABASE)
 
     def _last_words(self) -> str:
-        """The end of what the engine said, for an error message."""
-        for name in ("console.log", "engine.log"):
-            with contextlib.suppress(FileNotFoundError):
-                lines = (self.log_folder / name).read_text(errors="replace").strip().splitlines()
-                if lines:
-                    return "\n".join([f"the end of {self.log_folder / name}:", *lines[-5:]])
-        return f"it said nothing; its logs are in {self.log_folder}"
+        """What Java said, for an error message, without its stack frames."""
+        lines = (self.log_folder / "console.log").read_text(errors="replace").splitlines()
+        said = [line for line in lines if not line.startswith("\t")][:6]
+        return "\n".join([*said, f"(more in {self.log_folder})"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +406,7 @@ def _start_time(pid: int) -> str:
 
 def _installation() -> tuple[Path, str]:
     """The wheel's Java runtime and the class path of what the service uses of the engine."""
-    spec = importlib.util.find_spec(_DISTRIBUTION)
+    spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations or sys.platform == "win32":
         raise EngineError(
             f"the embedded engine (arcadedb-embedded) has no build installed for {platform.system()}"
@@ -425,9 +427,17 @@ def _installation() -> tuple[Path, str]:
 
 
 def _ping(endpoint: Endpoint) -> None:
-    auth = (endpoint.user, endpoint.password)
-    with neo4j.GraphDatabase.driver(endpoint.uri, auth=auth, telemetry_disabled=True) as driver:
-        driver.execute_query("RETURN 1", database_=endpoint.database)
+    """One statement, without the driver's patience: the caller asks again."""
+    with (
+        neo4j.GraphDatabase.driver(
+            endpoint.uri,
+            auth=(endpoint.user, endpoint.password),
+            connection_acquisition_timeout=_PING_SECONDS,
+            telemetry_disabled=True,
+        ) as driver,
+        driver.session(database=endpoint.database) as session,
+    ):
+        session.run("RETURN 1").consume()
 
 
 def _free_port(preferred: int) -> int:
