@@ -5,8 +5,8 @@ written as a client would: ``items[3].order.lines[2].quantity``, ``properties["s
 
 A request of many items is a :class:`Batch`: a bad item never fails the others, not even one that can't be
 read. The request's bytes are then taken apart, each item is read alone, and the bad one is walked along its
-descriptor to the string that is not UTF-8. That costs nothing until it happens, and then time in proportion to
-the bytes.
+descriptor to the string that is not UTF-8. That costs nothing until it happens, and then time in proportion
+to the bytes.
 """
 
 from __future__ import annotations
