@@ -1,0 +1,85 @@
+"""Order histories for tests: tables by hand, and a seeded shop whose customers buy at their own pace and leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from onefold.graph.model import Instant
+from onefold.ml import churn, columns
+from onefold.ml.model import ChurnModel
+
+DAY = 86_400_000
+START: Instant = 15_000 * DAY
+END: Instant = START + 300 * DAY
+"""The seeded shop's opening, and the end of its books."""
+
+HORIZON_DAYS = 60
+
+
+def order(identity: str, at: Instant, total: int = 10_000_000, **other: Any) -> dict[str, Any]:
+    return {
+        "identity": identity,
+        "order": f"{identity}-{at}",
+        "placed_at": at,
+        "currency": "GBP",
+        "total": total,
+        "refunds": [],
+        "lines": 1,
+        "units": 1,
+        "products": 1,
+        "status": "paid",
+        "channel": "web",
+        "has_coupon": False,
+        **other,
+    }
+
+
+def event(identity: str, at: Instant, type_: str = "view") -> dict[str, Any]:
+    return {"identity": identity, "type": type_, "at": at, "channel": "web"}
+
+
+def orders_table(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=columns.ORDERS)
+
+
+def events_table(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=columns.EVENTS)
+
+
+NO_EVENTS = events_table([])
+
+
+def row_of(features: pa.Table, identity: str) -> Mapping[str, float | None]:
+    return next(row for row in features.to_pylist() if row["identity"] == identity)
+
+
+@cache
+def shop(customers: int = 400, seed: int = 7) -> tuple[pa.Table, pa.Table]:
+    """Orders and events of a shop from START to END: everyone buys at a pace of their own until they leave."""
+    random = np.random.default_rng(seed)
+    orders, events = [], []
+    for number in range(customers):
+        identity = f"id-{number:04d}"
+        at = START + int(random.uniform(0, 240) * DAY)
+        pace, spend = random.gamma(3.0, 8.0) + 3, random.lognormal(3.0, 0.7)
+        while at < END:
+            total = int(spend * random.uniform(0.6, 1.4) * 100) * 10_000
+            lines = int(random.integers(1, 9))
+            refunds = [{"at": at + 3 * DAY, "amount": total // 4}] if random.random() < 0.1 else []
+            orders.append(order(identity, at, total, lines=lines, units=2 * lines, refunds=refunds))
+            events.append(event(identity, at - DAY // 2, "product_view"))
+            if random.random() < 0.2:
+                break
+            at += int(random.exponential(pace) * DAY)
+    return orders_table(orders), events_table(events)
+
+
+@cache
+def trained() -> ChurnModel:
+    """A model of the seeded shop."""
+    orders, events = shop()
+    return churn.train(orders, events, cutoff=END, created_at=END, horizon_days=HORIZON_DAYS)
