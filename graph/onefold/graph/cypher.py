@@ -17,7 +17,32 @@ RECORD_LABELS: Final = {"customer": "Customer", "order": "Order"}
 
 RECORD_LINK_TYPES: Final = {"customer": LINK_TYPES, "order": ORDER_LINK_TYPES}
 
-READ_AND_LOCK: Final = """
+_MEMBERS: Final = """
+CALL (components, locked) {
+  UNWIND components AS c MATCH (r:Customer {component: c})-[:MEMBER_OF]->(i:Identity)
+  RETURN collect([r.key, i.id, c, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
+    COLLECT { MATCH (r)-[l:HAS_EMAIL|HAS_PHONE|USES_DEVICE|HAS_ID]->(v)
+      RETURN [v.key, v.component, v.identity, v.shared, v.events,
+        l.source, l.assurance, l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.refused] },
+    COLLECT { MATCH (r)-[m:SAME_AS]->(o:Customer) RETURN [o.key, m.at.epochMillis] },
+    COLLECT { MATCH (r)-[b:NEVER_SAME]->(o:Customer) RETURN [o.key, b.at.epochMillis, b.expires_at.epochMillis] }]) AS customers
+}
+CALL (components, locked) {
+  UNWIND components AS c MATCH (r:Order {component: c})-[:MEMBER_OF]->(i:Identity)
+  RETURN collect([r.key, i.id, c, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
+    COLLECT { MATCH (r)-[l:WITH_EMAIL|WITH_PHONE|FROM_DEVICE|WITH_ID]->(v)
+      RETURN [v.key, v.component, v.identity, v.shared, v.events,
+        l.source, l.assurance, l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.refused] }, [], []]) AS orders
+}
+CALL (components, locked) {
+  UNWIND components AS c MATCH (v:Device {component: c})
+  RETURN collect([v.key, v.component, v.identity, v.shared, v.events]) AS devices
+}
+"""
+"""All members of the `components`, with their links and what operators said of them."""
+
+READ_AND_LOCK: Final = (
+    """
 CALL () {
   UNWIND $customers AS k MATCH (n:Customer {key: k})
   RETURN 'customer:' + k AS name, n.component AS component, null AS identity, false AS shared, false AS events
@@ -43,27 +68,7 @@ CALL (components) {
   MATCH (i:Identity {id: c}) SET i.lock = $lock
   RETURN count(*) AS locked
 }
-CALL (components, locked) {
-  UNWIND components AS c MATCH (r:Customer {component: c})-[:MEMBER_OF]->(i:Identity)
-  RETURN collect([r.key, i.id, c, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
-    COLLECT { MATCH (r)-[l:HAS_EMAIL|HAS_PHONE|USES_DEVICE|HAS_ID]->(v)
-      RETURN [v.key, v.component, v.identity, v.shared, v.events,
-        l.source, l.assurance, l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.refused] },
-    COLLECT { MATCH (r)-[m:SAME_AS]->(o:Customer) RETURN [o.key, m.at.epochMillis] },
-    COLLECT { MATCH (r)-[b:NEVER_SAME]->(o:Customer) RETURN [o.key, b.at.epochMillis, b.expires_at.epochMillis] }]) AS customers
-}
-CALL (components, locked) {
-  UNWIND components AS c MATCH (r:Order {component: c})-[:MEMBER_OF]->(i:Identity)
-  RETURN collect([r.key, i.id, c, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
-    COLLECT { MATCH (r)-[l:WITH_EMAIL|WITH_PHONE|FROM_DEVICE|WITH_ID]->(v)
-      RETURN [v.key, v.component, v.identity, v.shared, v.events,
-        l.source, l.assurance, l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.refused] }, [], []]) AS orders
-}
-CALL (components, locked) {
-  UNWIND components AS c MATCH (v:Device {component: c})
-  RETURN collect([v.key, v.component, v.identity, v.shared, v.events]) AS devices
-}
-RETURN touched, customers, orders, devices
+""" + _MEMBERS + """RETURN touched, customers, orders, devices
 """
 """Finds what a batch names, locks its components in id order, and returns all their members with their links.
 
@@ -117,22 +122,22 @@ SET c = r[1], c.created_at = created_at, c.observed_at = datetime({epochMillis: 
 CREATE_ORDERS: Final = """
 UNWIND $rows AS r
 CREATE (o:Order {key: r[0]})
-SET o += r[1], o.placed_at = datetime({epochMillis: r[2]}), o.observed_at = datetime({epochMillis: r[3]}),
+SET o += r[1], o.refunded_micros = 0, o.placed_at = datetime({epochMillis: r[2]}), o.observed_at = datetime({epochMillis: r[3]}),
     o.created_at = datetime({epochMillis: $now})
 """
 
 DESCRIBE_ORDERS: Final = """
-UNWIND $rows AS r MATCH (o:Order {key: r[0]}) WITH o, r, o.created_at AS created_at, o.component AS component
-SET o = r[1], o.component = component, o.created_at = created_at,
+UNWIND $rows AS r MATCH (o:Order {key: r[0]}) 
+WITH o, r, o.created_at AS created_at, o.component AS component, o.refunded_micros AS refunded
+SET o = r[1], o.component = component, o.created_at = created_at, o.refunded_micros = refunded,
     o.placed_at = datetime({epochMillis: r[2]}), o.observed_at = datetime({epochMillis: r[3]})
 """
 
 CLEAR_ORDERS: Final = """
 UNWIND $rows AS k MATCH (o:Order {key: k})
-CALL (o) { MATCH (o)-[c:CONTAINS]->() DELETE c }
-CALL (o) { MATCH (o)-[:REFUNDED]->(f:Refund) DETACH DELETE f }
+MATCH (o)-[c:CONTAINS]->() DELETE c
 """
-"""Takes the lines and refunds of a replaced version away."""
+"""Takes the lines of a replaced version away."""
 
 PLACE_ORDERS: Final = """
 UNWIND $rows AS r MATCH (c:Customer {key: r[0]}) UNWIND r[1] AS k MATCH (o:Order {key: k}) CREATE (c)-[:PLACED]->(o)
@@ -153,10 +158,17 @@ UNWIND $rows AS r MATCH (o:Order {key: r[0]}) UNWIND r[1] AS l MATCH (p:Product 
 CREATE (o)-[:CONTAINS {line: l[1], quantity: l[2], unit_price_micros: l[3]}]->(p)
 """
 
-CREATE_REFUNDS: Final = """
-UNWIND $rows AS r MATCH (o:Order {key: r[0]}) UNWIND r[1] AS f
-CREATE (o)-[:REFUNDED]->(:Refund {key: f[0], at: datetime({epochMillis: f[1]}), amount_micros: f[2], sku: f[3],
-  quantity: f[4], reason: f[5]})
+MERGE_REFUNDS: Final = """
+UNWIND $rows AS r MATCH (o:Order {key: r[0]})
+CALL (o, r) {
+  UNWIND r[1] AS f MERGE (n:Refund {key: f[0]})
+  ON CREATE SET n.at = datetime({epochMillis: f[1]}), n.amount_micros = f[2], n.sku = f[3], n.quantity = f[4],
+    n.reason = f[5]
+  MERGE (o)-[:REFUNDED]->(n)
+  RETURN count(*) AS refunds
+}
+CALL (o, refunds) { MATCH (o)-[:REFUNDED]->(n:Refund) RETURN sum(n.amount_micros) AS refunded }
+SET o.refunded_micros = refunded
 """
 
 CREATE_EVENTS: Final = {

@@ -26,6 +26,7 @@ from onefold.graph.model import (
     Order,
     PropertyValue,
     RecordName,
+    Refund,
 )
 from onefold.graph.resolve import Ban, Edges, Link, Match
 
@@ -154,6 +155,8 @@ class Evidence:
     """Customers whose traits are to be written."""
     placed: dict[str, Order] = field(default_factory=dict)
     """Orders to be written, by key."""
+    refunds: dict[str, dict[str, Refund]] = field(default_factory=dict)
+    """Refunds to be written, by order key and refund id; those already known stay."""
     rewritten: set[str] = field(default_factory=set)
     """Keys of those of them that replace a stored version."""
 
@@ -211,6 +214,8 @@ class Evidence:
             )
         record = self._record(item.customer or item.name)
         new = [self._assert(record, a, item.source, item.placed_at) for a in item.assertions]
+        if item.refunds and (stored is None or stored.digest != digest):
+            self.refunds.setdefault(item.key, {}).update((r.refund_id, r) for r in item.refunds)
         if stored is not None and (item.observed_at, digest) <= (stored.observed_at, stored.digest):
             return any(new)
         if stored is not None and item.key not in self.placed:

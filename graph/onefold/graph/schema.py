@@ -34,10 +34,10 @@ _INDEXES: Final = (
     ("Customer", "component"),
     ("Order", "component"),
     ("Device", "component"),
-    ("Email", "identity"),
-    ("Phone", "identity"),
+
+
     ("Device", "identity"),
-    ("ExternalId", "identity"),
+
     ("Decision", "sequence"),
 )
 

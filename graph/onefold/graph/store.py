@@ -33,6 +33,7 @@ from onefold.graph.model import (
     Order,
     PropertyValue,
     RecordName,
+    Refund,
     kind_of,
     split_name,
 )
@@ -242,7 +243,7 @@ def _prefixed(properties: Mapping[str, PropertyValue]) -> Iterator[tuple[str, Pr
 
 
 def _order_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Rows]]:
-    created, described, lines, refunds, joined = [], [], [], [], []
+    created, described, lines, joined = [], [], [], []
     products: dict[str, list[str]] = {}
     by_customer: dict[str, list[str]] = defaultdict(list)
     for key, order in evidence.placed.items():
@@ -251,8 +252,6 @@ def _order_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Row
         (described if key in evidence.rewritten else created).append(row)
         if order.lines:
             lines.append([key, list(_line_rows(order, products))])
-        if order.refunds:
-            refunds.append([key, list(_refund_rows(order))])
         if key in evidence.rewritten:
             continue
         if order.customer is not None:
@@ -267,7 +266,9 @@ def _order_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Row
     yield cypher.JOIN_ORDERS, joined
     yield cypher.MERGE_PRODUCTS, [products[key] for key in sorted(products)]
     yield cypher.CREATE_LINES, lines
-    yield cypher.CREATE_REFUNDS, refunds
+    yield cypher.MERGE_REFUNDS, [
+        [key, list(_refund_rows(key, refunds.values()))] for key, refunds in evidence.refunds.items()
+    ]
 
 
 def _order_properties(order: Order, digest: str) -> dict[str, Any]:
@@ -278,7 +279,6 @@ def _order_properties(order: Order, digest: str) -> dict[str, Any]:
         "status": order.status,
         "currency": order.currency,
         "total_micros": order.total,
-        "refunded_micros": sum(r.amount for r in order.refunds),
         "channel": order.channel or None,
         "payment_method": order.payment_method or None,
         "coupons": list(order.coupons),
@@ -296,9 +296,9 @@ def _line_rows(order: Order, products: dict[str, list[str]]) -> Iterator[list[An
         yield [key, number, line.quantity, line.unit_price]
 
 
-def _refund_rows(order: Order) -> Iterator[list[Any]]:
-    for refund in order.refunds:
-        key = f"{order.key}:{refund.refund_id}"
+def _refund_rows(order: str, refunds: Iterable[Refund]) -> Iterator[list[Any]]:
+    for refund in refunds:
+        key = f"{order}:{refund.refund_id}"
         yield [key, refund.at, refund.amount, refund.sku or None, refund.quantity, refund.reason or None]
 
 

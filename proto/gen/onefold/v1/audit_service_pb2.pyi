@@ -10,7 +10,6 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from onefold.v1 import identity_pb2 as _identity_pb2
-from onefold.v1 import record_pb2 as _record_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -180,7 +179,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___Move]:
-        """The records that moved."""
+        """The members that moved."""
 
     @_builtins.property
     def causes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -210,31 +209,29 @@ Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
 class Move(_message.Message):
-    """A record's way from one identity to another."""
+    """A member's way from one identity to another."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    RECORD_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
     FROM_IDENTITY_FIELD_NUMBER: _builtins.int
     TO_IDENTITY_FIELD_NUMBER: _builtins.int
+    member: _builtins.str
+    """The member's name: a record's, or an identifier's that was anonymous before or is so now."""
     from_identity: _builtins.str
     """The id of the identity it left; empty when it had none."""
     to_identity: _builtins.str
     """The id of the identity it came to."""
-    @_builtins.property
-    def record(self) -> _record_pb2.RecordKey:
-        """The record."""
-
     def __init__(
         self,
         *,
-        record: _record_pb2.RecordKey | None = ...,
+        member: _builtins.str = ...,
         from_identity: _builtins.str = ...,
         to_identity: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_identity", b"from_identity", "record", b"record", "to_identity", b"to_identity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_identity", b"from_identity", "member", b"member", "to_identity", b"to_identity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -548,8 +548,8 @@ Global___Refund: _TypeAlias = Refund  # noqa: Y015
 
 @_typing.final
 class Order(_message.Message):
-    """A purchase: of a known customer record, or a guest order, which is a record itself. Sent again, an order takes the
-    place of its earlier version; refunds already known stay.
+    """A purchase: of a customer record, or a guest order, which is a record itself. A later version, by `observe_time`, takes
+    the place of an earlier one; refunds already known stay, and so does the customer.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -590,6 +590,7 @@ class Order(_message.Message):
     COUPONS_FIELD_NUMBER: _builtins.int
     REFUNDS_FIELD_NUMBER: _builtins.int
     PROPERTIES_FIELD_NUMBER: _builtins.int
+    OBSERVE_TIME_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """ISO 3166-1 alpha-2 code of the country in which the order's phone numbers are dialled. Absent: the policy's."""
     utc_offset_minutes: _builtins.int
@@ -640,6 +641,10 @@ class Order(_message.Message):
     def properties(self) -> _containers.MessageMap[_builtins.str, Global___PropertyValue]:
         """Free properties by name, at most 64."""
 
+    @_builtins.property
+    def observe_time(self) -> _timestamp_pb2.Timestamp:
+        """When the source knew this version of the order; the latest version wins. Absent: when it was placed."""
+
     def __init__(
         self,
         *,
@@ -658,10 +663,11 @@ class Order(_message.Message):
         coupons: _abc.Iterable[_builtins.str] | None = ...,
         refunds: _abc.Iterable[Global___Refund] | None = ...,
         properties: _abc.Mapping[_builtins.str, Global___PropertyValue] | None = ...,
+        observe_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "key", b"key", "place_time", b"place_time", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "key", b"key", "observe_time", b"observe_time", "place_time", b"place_time", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "coupons", b"coupons", "currency_code", b"currency_code", "customer", b"customer", "identifiers", b"identifiers", "key", b"key", "lines", b"lines", "payment_method", b"payment_method", "place_time", b"place_time", "properties", b"properties", "refunds", b"refunds", "region", b"region", "status", b"status", "total", b"total", "utc_offset_minutes", b"utc_offset_minutes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "coupons", b"coupons", "currency_code", b"currency_code", "customer", b"customer", "identifiers", b"identifiers", "key", b"key", "lines", b"lines", "observe_time", b"observe_time", "payment_method", b"payment_method", "place_time", b"place_time", "properties", b"properties", "refunds", b"refunds", "region", b"region", "status", b"status", "total", b"total", "utc_offset_minutes", b"utc_offset_minutes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
