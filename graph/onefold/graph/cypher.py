@@ -17,7 +17,7 @@ RECORD_LABELS: Final = {"customer": "Customer", "order": "Order"}
 
 RECORD_LINK_TYPES: Final = {"customer": LINK_TYPES, "order": ORDER_LINK_TYPES}
 
-_MEMBERS: Final = """
+MEMBERS: Final = """
 CALL (components, locked) {
   UNWIND components AS c MATCH (r:Customer {component: c})-[:MEMBER_OF]->(i:Identity)
   RETURN collect([r.key, i.id, c, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
@@ -39,7 +39,10 @@ CALL (components, locked) {
   RETURN collect([v.key, v.component, v.identity, v.shared, v.events]) AS devices
 }
 """
-"""All members of the `components`, with their links and what operators said of them."""
+"""All members of the ``components`` at hand, with their links and what operators said of them.
+
+``locked`` must be at hand too: where it counts locks it makes the reads wait for them.
+"""
 
 READ_AND_LOCK: Final = (
     """
@@ -68,8 +71,12 @@ CALL (components) {
   MATCH (i:Identity {id: c}) SET i.lock = $lock
   RETURN count(*) AS locked
 }
-""" + _MEMBERS + """RETURN touched, customers, orders, devices
 """
+    + MEMBERS
+    + """
+RETURN touched, customers, orders, devices
+"""
+)
 """Finds what a batch names, locks its components in id order, and returns all their members with their links.
 
 Each lock is a write of a value unique to the transaction: a property that is set to the value it has takes no lock

@@ -46,8 +46,8 @@ class InvalidPolicy(InvalidInput):
 class NotFound(OnefoldError):
     """Nothing is known under that key."""
 
-    def __init__(self, resource_type: str, key: str) -> None:
-        super().__init__(f"no {resource_type} is known as {key!r}")
+    def __init__(self, resource_type: str, key: str, why: str = "") -> None:
+        super().__init__(f"no {resource_type} is known as {key!r}" + (f": {why}" if why else ""))
         self.resource_type = resource_type
         self.key = key
 

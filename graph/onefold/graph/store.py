@@ -32,7 +32,6 @@ from onefold.graph.model import (
     Instant,
     Order,
     PropertyValue,
-    RecordName,
     Refund,
     kind_of,
     split_name,
@@ -56,12 +55,8 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
     keys = _keys_by_label(touched, policy)
     record = tx.run(cypher.READ_AND_LOCK, lock=lock, **keys).single(strict=True)
     evidence = Evidence()
-    fetched: set[str] = set()
-    for label, rows in (("customer", record["customers"]), ("order", record["orders"])):
-        for row in rows:
-            fetched.add(_take_record(evidence, label, row))
-    for key, component, identity, shared, events in record["devices"]:
-        _take_identifier(evidence, key, component, identity, shared, events)
+    take_members(evidence, record["customers"], record["orders"], record["devices"])
+    fetched = evidence.records.keys()
     for name, component, identity, shared, events in record["touched"]:
         is_record = name not in touched.identifiers
         if component is not None and name not in (fetched if is_record else evidence.identifiers):
@@ -106,7 +101,17 @@ def _keys_by_label(touched: Touched, policy: Policy) -> dict[str, list[str]]:
 _PARAMETER = {"Email": "emails", "Phone": "phones", "Device": "devices", "ExternalId": "external_ids"}
 
 
-def _take_record(evidence: Evidence, label: str, row: Sequence[Any]) -> RecordName:
+def take_members(evidence: Evidence, customers: Rows, orders: Rows, devices: Rows) -> None:
+    """Put the rows of :data:`onefold.graph.cypher.MEMBERS` into the evidence."""
+    for row in customers:
+        _take_record(evidence, "customer", row)
+    for row in orders:
+        _take_record(evidence, "order", row)
+    for key, component, identity, shared, events in devices:
+        _take_identifier(evidence, key, component, identity, shared, events)
+
+
+def _take_record(evidence: Evidence, label: str, row: Sequence[Any]) -> None:
     key, identity, component, created_at, observed_at, digest, links, matches, bans = row
     name = f"{label}:{key}"
     observed_at = NEVER if observed_at is None else observed_at
@@ -124,7 +129,6 @@ def _take_record(evidence: Evidence, label: str, row: Sequence[Any]) -> RecordNa
         a, b = sorted((name, f"customer:{other}"))
         evidence.bans[a, b] = Ban(a, b, at, expires_at)
     evidence.records[name] = record
-    return name
 
 
 def _take_identifier(

@@ -1,0 +1,178 @@
+"""Who is meant: from anything that leads to a person to their identity as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from onefold.graph import cypher
+from onefold.graph.errors import NotFound
+from onefold.graph.model import IdentifierKey, Instant, RecordName, kind_of, split_name
+from onefold.graph.policy import Policy
+from onefold.graph.reader import Reader
+
+RECORDS_SHOWN: Final = 1000
+"""How many of an identity's records are named; their count is always whole."""
+
+
+class SubjectKind(StrEnum):
+    """What kind of name leads to the person."""
+
+    IDENTITY = "identity"
+    RECORD = "record"
+    IDENTIFIER = "identifier"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A person, named by anything that leads to them."""
+
+    kind: SubjectKind
+    name: str
+    """An identity's id, a record's name (a customer's, or any order's), or an identifier's key."""
+
+    @classmethod
+    def identity(cls, id: str) -> Subject:
+        """The person with this id, or whose id it was before a merge."""
+        return cls(SubjectKind.IDENTITY, id)
+
+    @classmethod
+    def record(cls, name: RecordName) -> Subject:
+        """The person of a customer record, or who placed an order."""
+        return cls(SubjectKind.RECORD, name)
+
+    @classmethod
+    def identifier(cls, key: IdentifierKey) -> Subject:
+        """The person with whom an identifier belongs."""
+        return cls(SubjectKind.IDENTIFIER, key)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One resolved person, in short."""
+
+    id: str
+    created_at: Instant
+    anonymous: bool
+    """It has no record yet, only devices with events."""
+    record_count: int
+    records: tuple[RecordName, ...]
+    """By name, the first :data:`RECORDS_SHOWN`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An identity, and how the subject led to it."""
+
+    identity: Identity
+    requested: str = ""
+    """The id that was asked for; empty when the person was not named by an id."""
+
+    @property
+    def merged(self) -> bool:
+        """Whether the id that was asked for is retired: merged into this identity."""
+        return self.requested not in ("", self.identity.id)
+
+
+LOCATE: Final[Mapping[str, str]] = {
+    "Identity": """
+MATCH (asked:Identity {id: $key}) MATCH (i:Identity {id: coalesce(asked.merged_into, asked.id)})
+""",
+    "Customer": """
+MATCH (:Customer {key: $key})-[:MEMBER_OF]->(i:Identity)
+""",
+    "Order": """
+MATCH (asked:Order {key: $key})
+CALL (asked) {
+  MATCH (asked)-[:MEMBER_OF]->(i:Identity) RETURN i
+  UNION ALL
+  MATCH (asked)<-[:PLACED]-(:Customer)-[:MEMBER_OF]->(i:Identity) RETURN i
+}
+""",
+} | {
+    label: f"""
+MATCH (asked:{label} {{key: $key}}) MATCH (i:Identity {{id: asked.identity}})
+"""
+    for label in cypher.IDENTIFIER_LABELS
+}
+"""How a statement about one person begins, by the label of the node that ``$key`` names: it binds ``i``, their identity
+as it is now, or gives no row."""
+
+
+def located(statement: str) -> dict[str, str]:
+    """The whole text of a statement about an identity ``i``, by the label of the node that leads to it."""
+    return {label: text + statement for label, text in LOCATE.items()}
+
+
+_FIND: Final = located(f"""
+RETURN i.id, i.created_at.epochMillis, coalesce(i.anonymous, false),
+  COUNT {{ MATCH (i)<-[:MEMBER_OF]-() }},
+  COLLECT {{ MATCH (i)<-[:MEMBER_OF]-(r:Customer) WITH r.key AS k ORDER BY k LIMIT {RECORDS_SHOWN} RETURN k }},
+  COLLECT {{ MATCH (i)<-[:MEMBER_OF]-(r:Order) WITH r.key AS k ORDER BY k LIMIT {RECORDS_SHOWN} RETURN k }}
+""")
+
+_WHY_NOT: Final = {
+    label: f"MATCH (v:{label} {{key: $key}}) RETURN v.shared" for label in cypher.IDENTIFIER_LABELS
+}
+
+
+def find(reader: Reader, subject: Subject, *, seconds: float | None = None) -> Found:
+    """The identity that the subject leads to. Raises NotFound, InvalidInput for an unknown kind of identifier."""
+    row = one(reader, _FIND, subject, seconds=seconds)
+    id, created_at, anonymous, count, customers, orders = row
+    names = [f"customer:{key}" for key in customers] + [f"order:{key}" for key in orders]
+    identity = Identity(id, created_at, anonymous, count, tuple(names[:RECORDS_SHOWN]))
+    return Found(identity, subject.name if subject.kind is SubjectKind.IDENTITY else "")
+
+
+def one(
+    reader: Reader,
+    statement: Mapping[str, str],
+    subject: Subject,
+    *,
+    seconds: float | None = None,
+    **parameters: Any,
+) -> Any:
+    """The one row of a :func:`located` statement. Raises NotFound if the subject leads to nobody."""
+    label, key = node_of(subject, reader.policy)
+    rows = reader.rows(statement[label], seconds=seconds, key=key, **parameters)
+    if not rows:
+        raise not_found(reader, subject, seconds=seconds)
+    return rows[0]
+
+
+def node_of(subject: Subject, policy: Policy) -> tuple[str, str]:
+    """The label and key of the node that a subject names."""
+    match subject.kind:
+        case SubjectKind.IDENTITY:
+            return "Identity", subject.name
+        case SubjectKind.RECORD:
+            record, key = split_name(subject.name)
+            return cypher.RECORD_LABELS[record], key
+        case SubjectKind.IDENTIFIER:
+            return policy.kind(kind_of(subject.name)).label, subject.name
+
+
+def not_found(reader: Reader, subject: Subject, *, seconds: float | None = None) -> NotFound:
+    """The error for a subject that leads to nobody: for a known identifier it says why."""
+    match subject.kind:
+        case SubjectKind.IDENTITY:
+            return NotFound("identity", subject.name)
+        case SubjectKind.RECORD:
+            return NotFound(split_name(subject.name)[0], subject.name)
+        case SubjectKind.IDENTIFIER:
+            return NotFound("identity", subject.name, _why_nobody(reader, subject.name, seconds))
+
+
+def _why_nobody(reader: Reader, key: IdentifierKey, seconds: float | None) -> str:
+    label = reader.policy.kind(kind_of(key)).label
+    rows = reader.rows(_WHY_NOT[label], key=key, seconds=seconds)
+    if not rows:
+        return ""
+    if rows[0][0]:
+        return "so many use this identifier that it belongs with nobody"
+    if reader.policy.is_blocked(key):
+        return "the policy blocks this identifier, so it belongs with nobody"
+    return "this identifier is known, but no link to it is sure enough for it to belong with anybody"
