@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import neo4j
 from neo4j.exceptions import AuthError, DriverError, Neo4jError
+
 from onefold.graph.endpoint import Endpoint
 from onefold.graph.errors import NotReady, Unavailable
 

@@ -206,7 +206,7 @@ def _channel(target: str, settings: Settings) -> grpc.Channel:
     if certificate is None or key is None:
         return grpc.insecure_channel(target)
     chain = certificate.read_bytes()
-    # The server's own pair serves as a client's too where its authority signed it; else mutual TLS turns us away.
+    # Under mutual TLS the server's own pair is shown as the client's: its authority signs both, as a rule.
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(chain, key.read_bytes(), chain))
 
 

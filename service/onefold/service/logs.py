@@ -17,7 +17,7 @@ from structlog.typing import Processor
 
 _EMAIL: Final = re.compile(r"[^\s@<>\"'`,;:=(){}\[\]|/\\]+@[^\s@<>\"'`,;:=(){}\[\]|/\\]+")
 # +44 20 7946 0018, 0044 20 7946 0018, 020 7946 0018; never part of a longer word, as of an id or instant.
-_PHONE: Final = re.compile(r"(?<![\w.:+-])(?:\+|00|0)[1-9](?:[ ()./-]{0,2}\d){6,14}(?![\w:-])")
+_PHONE: Final = re.compile(r"(?<![\w.+-])(?:\+|00|0)[1-9](?:[ ()./-]{0,2}\d){6,14}(?![\w:-])")
 _OURS: Final = frozenset({"timestamp", "level", "logger", "request_id", "method", "code", "peer", "ms"})
 """Keys whose values we make ourselves: not searched."""
 

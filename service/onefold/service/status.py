@@ -45,7 +45,7 @@ MAX_STATUS_BYTES: Final = 4096
 """A status travels in headers, which clients bound to 8 KB: a longer one would reach them as another error.
 """
 
-_MAX_WORDS: Final = 500
+_MAX_TEXT_BYTES: Final = 300
 
 
 class MessageTooLarge(InvalidInput):
@@ -175,4 +175,10 @@ def _number(code: grpc.StatusCode) -> int:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_WORDS else text[: _MAX_WORDS - 1] + "…"
+    """The text, or as much of it as has room. Bytes count, not letters: headers carry other than ASCII
+    threefold.
+    """
+    data = text.encode("utf-8", "replace")
+    if len(data) <= _MAX_TEXT_BYTES:
+        return data.decode()
+    return data[: _MAX_TEXT_BYTES - 3].decode("utf-8", "ignore") + "…"
