@@ -48,9 +48,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
-                    )
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -99,6 +97,8 @@ def _rule(detail: ErrorDetails, known: list[str]) -> str:
             return "is not known here" + (f"; did you mean {close[0]!r}?" if close else "")
         case "string_type":
             return "must be text: put it in quotes"
+        case "model_type" | "dict_type":
+            return "must be a mapping of names to values"
         case "string_pattern_mismatch":
             return f"must match {detail['ctx']['pattern']}"
         case "value_error":

@@ -254,9 +254,7 @@ def _settle(in_time: list[_Invoice], tally: Counter[str]) -> Iterator[Reject]:
                 sold[invoice.customer, sale.sku].append((invoice, sale))
         elif invoice.sales:
             for line, row in invoice.unsold:
-                yield Reject(
-                    line, Reason.NOTHING_SOLD, "is on an invoice that sells no product at a price", row
-                )
+                yield Reject(line, Reason.NOTHING_SOLD, "is on an invoice that sells no product at a price", row)
         ids = (f"{invoice.number}-{n}" for n in count(1))
         for back in invoice.returns:
             left = _give_back_goods(invoice, back, sold[invoice.customer, back.sku], ids)
@@ -313,9 +311,7 @@ def _refund(order: _Invoice, by: _Invoice, refund_id: str, amount: Micros, sku: 
 
 def _unmatched(back: _Return, left: int, amount: Micros) -> Reject:
     if back.sku in CATEGORIES:
-        words = (
-            f"gives back {values.decimal(amount)} {CURRENCY} more than the customer's earlier orders charged"
-        )
+        words = f"gives back {values.decimal(amount)} {CURRENCY} more than the customer's earlier orders charged"
     else:
         words = f"gives back {left} of {back.quantity} that no earlier order sold at this price or more"
     line, row = back.row

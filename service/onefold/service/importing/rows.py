@@ -40,9 +40,7 @@ def open_csv(
                 reader = csv.reader(text, delimiter=delimiter)
                 header = next(reader, None)
                 if not header:
-                    raise InvalidInput(
-                        [Violation(path.name, "is empty: the first line must name the columns")]
-                    )
+                    raise InvalidInput([Violation(path.name, "is empty: the first line must name the columns")])
                 yield header, _rows(path, reader, len(header))
     except OSError as err:
         raise InvalidInput([Violation(str(path), f"can't be read: {err.strerror or err}")]) from err
@@ -66,9 +64,7 @@ def _rows(path: Path, reader: Iterator[list[str]], width: int) -> Iterator[Row |
                 words = f"has {len(row)} cells where the header has {width}"
                 yield Reject(line, Reason.WRONG_WIDTH, words, row)
             elif not _is_text(row):
-                yield Reject(
-                    line, Reason.NOT_UTF8, "holds bytes that are no text in the file's encoding", row
-                )
+                yield Reject(line, Reason.NOT_UTF8, "holds bytes that are no text in the file's encoding", row)
             else:
                 yield line, row
     except (csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as err:
