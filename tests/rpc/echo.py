@@ -13,10 +13,11 @@ from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
+from prometheus_client import CollectorRegistry
+
 from onefold.service.interceptors import deadline
 from onefold.service.server import Server, Service
 from onefold.service.settings import Settings
-from prometheus_client import CollectorRegistry
 
 NAME = "test.Echo"
 
@@ -63,9 +64,7 @@ class Echo:
 
     def add_to(self, server: grpc.Server) -> None:
         def unary(behavior: Callable[..., Any], request: type[Message], response: type[Message]) -> Any:
-            return grpc.unary_unary_rpc_method_handler(
-                behavior, request.FromString, response.SerializeToString
-            )
+            return grpc.unary_unary_rpc_method_handler(behavior, request.FromString, response.SerializeToString)
 
         handlers = {
             "Say": unary(self.say, StringValue, StringValue),
@@ -76,9 +75,7 @@ class Echo:
             "Count": grpc.unary_stream_rpc_method_handler(
                 self.count, Int64Value.FromString, Int64Value.SerializeToString
             ),
-            "Sum": grpc.stream_unary_rpc_method_handler(
-                self.sum, Int64Value.FromString, Int64Value.SerializeToString
-            ),
+            "Sum": grpc.stream_unary_rpc_method_handler(self.sum, Int64Value.FromString, Int64Value.SerializeToString),
             "Chat": grpc.stream_stream_rpc_method_handler(
                 self.chat, StringValue.FromString, StringValue.SerializeToString
             ),
@@ -115,9 +112,7 @@ class Client:
 
 
 @contextmanager
-def serving(
-    echo: Echo, registry: CollectorRegistry | None = None, **settings: Any
-) -> Iterator[tuple[Server, Client]]:
+def serving(echo: Echo, registry: CollectorRegistry | None = None, **settings: Any) -> Iterator[tuple[Server, Client]]:
     """A server of the echo service on a free port, ready, and a client of it."""
     service = Service(lambda servicer, server: servicer.add_to(server), echo, NAME)
     given = Settings(listen="127.0.0.1:0", **settings)

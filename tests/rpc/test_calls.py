@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
-from onefold.graph.errors import InvalidInput, NotFound, Overloaded, Unavailable, Violation
-from onefold.service import logs
 from prometheus_client import CollectorRegistry
 
+from onefold.graph.errors import InvalidInput, NotFound, Overloaded, Unavailable, Violation
+from onefold.service import logs
 from tests.rpc.echo import Client, Echo, details, serving
 
 
@@ -167,9 +167,7 @@ def test_the_callers_deadline_reaches_the_servicer(echo: Echo) -> None:
         assert client.time_left(StringValue()).value == -1
 
 
-def test_the_log_line_tells_size_and_outcome_and_nothing_of_the_content(
-    echo: Echo, lines: io.StringIO
-) -> None:
+def test_the_log_line_tells_size_and_outcome_and_nothing_of_the_content(echo: Echo, lines: io.StringIO) -> None:
     with serving(echo) as (_, client):
         client.say(StringValue(value="Ann Example"))
     [line] = rpc_lines(lines)

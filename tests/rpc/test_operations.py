@@ -15,12 +15,12 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import DoubleValue, StringValue
+
 from onefold.graph.errors import NotReady, Overloaded
 from onefold.service import operations as module
 from onefold.service.operations import SERVICE, WAITS, Operations, OperationsServicer, Progress
 from onefold.service.server import Server, Service
 from onefold.service.settings import Settings
-
 from tests.rpc.echo import details
 
 START = DoubleValue(value=0)
@@ -49,9 +49,7 @@ class Task:
 def operating(folder: Path) -> Iterator[tuple[Operations, Any]]:
     with ExitStack() as stack:
         operations = stack.enter_context(Operations(folder))
-        service = Service(
-            operations_pb2_grpc.add_OperationsServicer_to_server, OperationsServicer(operations), SERVICE
-        )
+        service = Service(operations_pb2_grpc.add_OperationsServicer_to_server, OperationsServicer(operations), SERVICE)
         server = stack.enter_context(Server(Settings(listen="127.0.0.1:0"), [service], waits=WAITS))
         channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
         yield operations, operations_pb2_grpc.OperationsStub(channel)
@@ -192,9 +190,7 @@ def test_pages_hold_every_operation_once_newest_first(tmp_path: Path) -> None:
         ({"name": "models"}, "name"),
     ],
 )
-def test_a_bad_list_request_names_its_field(
-    tmp_path: Path, request_fields: dict[str, Any], field: str
-) -> None:
+def test_a_bad_list_request_names_its_field(tmp_path: Path, request_fields: dict[str, Any], field: str) -> None:
     with operating(tmp_path) as (_, stub), pytest.raises(grpc.RpcError) as caught:
         stub.ListOperations(operations_pb2.ListOperationsRequest(**request_fields))
     assert [v.field for v in details(caught.value)[1]["BadRequest"].field_violations] == [field]

@@ -15,11 +15,11 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
 from onefold.graph.errors import NotReady
 from onefold.service.metrics import Exposition, process_registry
 from onefold.service.server import Server
 from onefold.service.settings import Settings
-
 from tests.rpc.echo import NAME, Client, Echo, serving
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -114,9 +114,7 @@ def test_an_address_of_another_machine_is_named() -> None:
 
 def reflected(client: Client) -> set[str]:
     stub = reflection_pb2_grpc.ServerReflectionStub(client.channel)
-    [answer] = stub.ServerReflectionInfo(
-        iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=5
-    )
+    [answer] = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=5)
     return {service.name for service in answer.list_services_response.service}
 
 
@@ -185,10 +183,7 @@ def test_alive_and_ready_are_answered_apart_and_metrics_are_served() -> None:
         assert get(door.port, "/readyz") == (200, "ready\n")
         status, text = get(door.port, "/metrics")
         assert status == 200
-        assert (
-            'grpc_server_started_total{grpc_method="Say",grpc_service="test.Echo",grpc_type="unary"} 1.0'
-            in text
-        )
+        assert 'grpc_server_started_total{grpc_method="Say",grpc_service="test.Echo",grpc_type="unary"} 1.0' in text
         assert 'onefold_lane_limit{lane="unary"}' in text
         assert "process_resident_memory_bytes" in text
         server.set_ready(False)

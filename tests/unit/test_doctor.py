@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from onefold.graph import schema
 from onefold.graph.errors import EngineError, NotReady, Unavailable
 from onefold.graph.probe import EngineFacts
@@ -59,9 +60,7 @@ def test_a_data_folder_where_a_file_stands_fails(tmp_path: Path) -> None:
     assert "ONEFOLD_DATA_FOLDER" in check.advice
 
 
-def test_a_full_disk_fails_and_a_nearly_full_one_warns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_fails_and_a_nearly_full_one_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def verdict(needed: int, wished: int) -> Verdict:
         monkeypatch.setattr(doctor, "NO_SPACE", needed)
         monkeypatch.setattr(doctor, "LITTLE_SPACE", wished)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import structlog
+
 from onefold.service.logs import blanked, configure
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from onefold.graph.errors import InvalidInput
 from onefold.service.settings import Settings, load, settings_table, unknown_variables, variable
 
@@ -35,9 +36,7 @@ def test_without_any_setting_the_embedded_engine_is_used_on_loopback(tmp_path: P
 def test_the_command_line_beats_the_environment_beats_the_secrets_beat_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "onefold.toml").write_text(
-        'workers = 1\ngraph_user = "file"\nlog_level = "error"\nqueue_items = 600'
-    )
+    (tmp_path / "onefold.toml").write_text('workers = 1\ngraph_user = "file"\nlog_level = "error"\nqueue_items = 600')
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/onefold_graph_user").write_text("secret\n")
     (tmp_path / "secrets/onefold_log_level").write_text("warning")
@@ -105,9 +104,7 @@ def test_reflection_is_off_with_tls_unless_it_is_asked_for(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["workers = ", "workers == 1", "\xff"])
-def test_a_settings_file_that_is_no_toml_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
-) -> None:
+def test_a_settings_file_that_is_no_toml_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     (tmp_path / "onefold.toml").write_bytes(text.encode("latin-1"))
     monkeypatch.setenv("ONEFOLD_SETTINGS_FILE", str(tmp_path / "onefold.toml"))
     assert list(broken()) == ["ONEFOLD_SETTINGS_FILE"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+
 from onefold.graph import errors
 from onefold.graph.errors import InvalidPolicy, OnefoldError, Violation
 from onefold.service.status import MAX_STATUS_BYTES, TABLE, row_of, status_of

@@ -37,8 +37,6 @@ def probe(endpoint: Endpoint, seconds: float = 5.0) -> EngineFacts:
                 row = session.run("MATCH (s:Schema {key: 'onefold'}) RETURN s.version AS version").single()
             return EngineFacts(agent, int(row["version"]) if row else 0)
     except AuthError as error:
-        raise NotReady(
-            f"user {endpoint.user!r} at {endpoint.uri}", "user or password is not right"
-        ) from error
+        raise NotReady(f"user {endpoint.user!r} at {endpoint.uri}", "user or password is not right") from error
     except (DriverError, Neo4jError, OSError, ValueError) as error:
         raise Unavailable(f"{endpoint.uri} does not answer: {error}") from error

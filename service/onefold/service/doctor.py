@@ -20,6 +20,7 @@ from typing import Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from onefold.graph import policy, schema
 from onefold.graph.errors import EngineError, InvalidPolicy, NotReady, OnefoldError, Unavailable
 from onefold.graph.probe import EngineFacts
@@ -75,9 +76,7 @@ def diagnose(settings: Settings, probe: Callable[[], EngineFacts]) -> Iterator[C
         try:
             yield check()
         except Exception as error:
-            yield Check(
-                name, Verdict.FAIL, f"{type(error).__name__}: {error}", "the check itself broke; report it"
-            )
+            yield Check(name, Verdict.FAIL, f"{type(error).__name__}: {error}", "the check itself broke; report it")
 
 
 def check_variables(environ: Mapping[str, str]) -> Check:
@@ -97,9 +96,7 @@ def check_platform(embedded: bool) -> Check:
     try:
         version = metadata.version(ENGINE_PACKAGE)
     except metadata.PackageNotFoundError:
-        advice = (
-            f"pip install {ENGINE_PACKAGE}; without a wheel for it, set ONEFOLD_GRAPH_URI to a Neo4j 5.26+"
-        )
+        advice = f"pip install {ENGINE_PACKAGE}; without a wheel for it, set ONEFOLD_GRAPH_URI to a Neo4j 5.26+"
         return Check("platform", Verdict.FAIL, f"{here}, without {ENGINE_PACKAGE}", advice)
     return Check("platform", Verdict.OK, f"{here}; {ENGINE_PACKAGE} {version} brings its own Java")
 
@@ -149,9 +146,7 @@ def check_port(listen: str, serving: bool) -> Check:
             probe.bind(where)
     except OSError as error:
         advice = "stop what listens there, or set ONEFOLD_LISTEN to another address"
-        return Check(
-            "port", Verdict.FAIL, f"{listen}: {error.strerror}, and no healthy Onefold answers", advice
-        )
+        return Check("port", Verdict.FAIL, f"{listen}: {error.strerror}, and no healthy Onefold answers", advice)
     return Check("port", Verdict.OK, f"{listen} is free")
 
 
@@ -176,9 +171,7 @@ def check_engine(probe: Callable[[], EngineFacts]) -> Check:
     except NotReady as error:
         return Check("engine", Verdict.FAIL, str(error), "set ONEFOLD_GRAPH_USER and ONEFOLD_GRAPH_PASSWORD")
     except Unavailable as error:
-        return Check(
-            "engine", Verdict.FAIL, str(error), "start it, and see that ONEFOLD_GRAPH_URI is its address"
-        )
+        return Check("engine", Verdict.FAIL, str(error), "start it, and see that ONEFOLD_GRAPH_URI is its address")
     except EngineError as error:
         return Check("engine", Verdict.FAIL, "the embedded engine does not start", str(error))
     seen = f"{facts.agent}, {_schema_in_words(facts.schema_version)}"
@@ -218,6 +211,4 @@ def _host_and_port(listen: str) -> tuple[str, int]:
 def _schema_in_words(version: int) -> str:
     if version == 0:
         return "no graph in it yet"
-    return f"schema version {version}" + (
-        f", to be brought to {schema.VERSION}" if version < schema.VERSION else ""
-    )
+    return f"schema version {version}" + (f", to be brought to {schema.VERSION}" if version < schema.VERSION else "")

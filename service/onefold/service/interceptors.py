@@ -23,6 +23,7 @@ import grpc
 import structlog
 import uuid_utils
 from google.protobuf.message import DecodeError
+
 from onefold.graph.errors import DeadlineExceeded, InvalidInput, Overloaded, Violation
 from onefold.service.lanes import Lane, Lanes
 from onefold.service.metrics import CallMetrics, MethodMetrics
@@ -257,9 +258,7 @@ def _log_line(method: _Method, code: str, seconds: float, call: _Call, error: Ex
     if code in _BUGS:
         log.error("rpc", **line, **call.described(), exc_info=error)
     elif code in _SERVER_FAULTS:
-        log.warning(
-            "rpc", **line, **call.described(), error=_named(error), cause=_named(error and error.__cause__)
-        )
+        log.warning("rpc", **line, **call.described(), error=_named(error), cause=_named(error and error.__cause__))
     elif method.quiet:
         log.debug("rpc", **line, **call.described())
     else:

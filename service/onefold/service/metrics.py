@@ -14,13 +14,14 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from onefold.graph.errors import NotReady
-from onefold.service.lanes import Lanes
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from onefold.graph.errors import NotReady
+from onefold.service.lanes import Lanes
 
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -118,9 +119,7 @@ class Exposition:
             words = f"{error.strerror or error}; choose another with ONEFOLD_METRICS_PORT, 0 for none"
             raise NotReady(f"metrics address {host}:{port}", words) from error
         self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="onefold-metrics", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.serve_forever, name="onefold-metrics", daemon=True)
 
     @property
     def port(self) -> int:
@@ -154,9 +153,7 @@ def _handler(registry: CollectorRegistry, ready: Callable[[], bool]) -> type[Bas
             else:
                 self._answer(HTTPStatus.NOT_FOUND, b"/metrics, /livez or /readyz\n")
 
-        def _answer(
-            self, status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8"
-        ) -> None:
+        def _answer(self, status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))

@@ -28,6 +28,7 @@ from google.longrunning.operations_pb2 import ListOperationsResponse, Operation
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
+
 from onefold.graph.errors import Conflict, InvalidInput, NotFound, NotReady, Overloaded, Violation
 from onefold.service.interceptors import deadline
 from onefold.service.status import row_of, status_of
@@ -256,9 +257,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
         """The operation when it is done, or its state when the timeout, a minute or most of the deadline is
         over.
         """
-        seconds = (
-            request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else _LONGEST_WAIT
-        )
+        seconds = request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else _LONGEST_WAIT
         left = deadline(context)
         if left is not None:
             seconds = min(seconds, left * 0.9)  # the rest is for the answer's way back
@@ -312,9 +311,7 @@ def _load(folder: Path) -> dict[str, _Entry]:
             operation = Operation.FromString(base64.b64decode(kept["operation"]))
             entries[operation.name] = _Entry(kept["kind"], kept["request_id"], operation)
         except (OSError, ValueError, KeyError, TypeError, DecodeError) as error:
-            log.warning(
-                "operation file can't be read and is passed over", file=path.name, error=type(error).__name__
-            )
+            log.warning("operation file can't be read and is passed over", file=path.name, error=type(error).__name__)
     return entries
 
 

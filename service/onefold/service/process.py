@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Final
 
 import structlog
+
 from onefold.service.server import Server
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)

@@ -19,12 +19,13 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
+
 from onefold.graph.errors import NotReady
 from onefold.service.interceptors import CallInterceptor, Decoder
 from onefold.service.lanes import Lanes
 from onefold.service.metrics import CallMetrics
 from onefold.service.settings import Settings
-from prometheus_client import CollectorRegistry
 
 TRANSPORT_SLACK: Final = 4
 """How many times the largest request the transport lets in, so that it is refused in words and not by the
@@ -107,9 +108,7 @@ class Server:
 
     def set_ready(self, ready: bool) -> None:
         """What health says of the server and of each service. After a drain it stays NOT_SERVING."""
-        status = (
-            health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in (health.OVERALL_HEALTH, *self._names):
             self._health.set(name, status)
         self._ready = ready
@@ -166,9 +165,7 @@ def _why_not_bound(address: str) -> str:
     """gRPC only says that it failed; a plain socket at the same address says why."""
     host, _, port = address.rpartition(":")
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM
-        )[0]
+        family, kind, protocol, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
@@ -178,6 +175,4 @@ def _why_not_bound(address: str) -> str:
         if error.errno == errno.EADDRINUSE:
             return f"port {port} is in use by another process; stop it, or set ONEFOLD_LISTEN to another port"
         return f"{os.strerror(error.errno or 0)}; set ONEFOLD_LISTEN to another address"
-    return (
-        "can't be listened at with these TLS files; see that certificate and key are PEM and belong together"
-    )
+    return "can't be listened at with these TLS files; see that certificate and key are PEM and belong together"

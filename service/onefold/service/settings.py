@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from onefold.graph.errors import InvalidInput, Violation
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
@@ -27,6 +26,8 @@ from pydantic_settings import (
     SecretsSettingsSource,
     SettingsConfigDict,
 )
+
+from onefold.graph.errors import InvalidInput, Violation
 
 PREFIX: Final = "ONEFOLD_"
 FILE_VARIABLE: Final = "ONEFOLD_SETTINGS_FILE"
@@ -146,9 +147,7 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="Items that may wait to be written; more are refused with `RESOURCE_EXHAUSTED`.",
     )
-    batch_items: int = Field(
-        500, ge=1, le=10_000, description="Items that are written in one transaction, at most."
-    )
+    batch_items: int = Field(500, ge=1, le=10_000, description="Items that are written in one transaction, at most.")
     gather_milliseconds: float = Field(
         2.0, ge=0, le=1_000, description="How long a writer waits for more requests to commit together."
     )
@@ -194,9 +193,7 @@ class Settings(BaseSettings):
         if (self.tls_key_file or self.tls_client_authority_file) and not self.tls_certificate_file:
             raise _broken("tls_certificate_file", "is needed with the other TLS settings")
         if self.graph_password and not self.graph_uri:
-            raise _broken(
-                "graph_uri", "is needed with ONEFOLD_GRAPH_PASSWORD: the embedded engine makes its own"
-            )
+            raise _broken("graph_uri", "is needed with ONEFOLD_GRAPH_PASSWORD: the embedded engine makes its own")
         if self.batch_items > self.queue_items:
             raise _broken("queue_items", "should be at least ONEFOLD_BATCH_ITEMS")
         return self
@@ -259,12 +256,8 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     They are no error: container platforms define such names of their own (``ONEFOLD_PORT_50051_TCP``).
     """
     known = [*map(variable, Settings.model_fields), FILE_VARIABLE, SECRETS_VARIABLE]
-    strangers = [
-        n for n in environ if n.startswith(PREFIX) and not n.startswith(f"{PREFIX}TEST_") and n not in known
-    ]
-    return {
-        name: next(iter(get_close_matches(name, known, n=1, cutoff=0.8)), None) for name in sorted(strangers)
-    }
+    strangers = [n for n in environ if n.startswith(PREFIX) and not n.startswith(f"{PREFIX}TEST_") and n not in known]
+    return {name: next(iter(get_close_matches(name, known, n=1, cutoff=0.8)), None) for name in sorted(strangers)}
 
 
 def settings_table() -> str:
@@ -273,12 +266,8 @@ def settings_table() -> str:
     for name, info in Settings.model_fields.items():
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         default = extra.get("shown", info.default)
-        rows.append(
-            f"| `{variable(name)}` | {'' if default is None else f'`{default}`'} | {info.description} |"
-        )
-    rows.append(
-        f'| `{FILE_VARIABLE}` |  | A TOML file with any of these settings, as `log_level = "debug"`. |'
-    )
+        rows.append(f"| `{variable(name)}` | {'' if default is None else f'`{default}`'} | {info.description} |")
+    rows.append(f'| `{FILE_VARIABLE}` |  | A TOML file with any of these settings, as `log_level = "debug"`. |')
     rows.append(
         f"| `{SECRETS_VARIABLE}` |  | A folder with one file a setting, named as its variable in lower case: "
         "`onefold_graph_password`. |"
@@ -293,9 +282,7 @@ def _settings_file() -> dict[str, Any]:
     try:
         return tomllib.loads(Path(name).expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInput(
-            [Violation(FILE_VARIABLE, f"should be a TOML file that can be read: {error}")]
-        ) from error
+        raise InvalidInput([Violation(FILE_VARIABLE, f"should be a TOML file that can be read: {error}")]) from error
 
 
 def _secrets_folder() -> Path | None:

@@ -24,6 +24,7 @@ from google.rpc.error_details_pb2 import (
     RetryInfo,
 )
 from google.rpc.status_pb2 import Status
+
 from onefold.graph.errors import (
     Conflict,
     DeadlineExceeded,
@@ -85,9 +86,7 @@ def _bad_request(error: InvalidInput) -> Iterator[Message]:
         room -= told.ByteSize()
         if shown and room < 0:
             shown.append(
-                BadRequest.FieldViolation(
-                    field="…", description=f"and {len(error.violations) - len(shown)} more"
-                )
+                BadRequest.FieldViolation(field="…", description=f"and {len(error.violations) - len(shown)} more")
             )
             break
         shown.append(told)
