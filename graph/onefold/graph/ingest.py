@@ -127,7 +127,11 @@ def _attempt(writer: Writer, batches: Sequence[Batch], seconds: float | None) ->
     lock = uuid.uuid4().hex
     now = writer.clock()
     with (
-        writer.driver.session(database=writer.database, fetch_size=-1) as session,
+        writer.driver.session(
+            database=writer.database,
+            fetch_size=-1,
+            bookmark_manager=writer.driver.execute_query_bookmark_manager,
+        ) as session,
         session.begin_transaction(timeout=seconds) as tx,
     ):
         answered = _read_answers(tx, batches)
