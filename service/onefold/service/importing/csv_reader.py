@@ -16,6 +16,7 @@ from google.type.money_pb2 import Money
 
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import ORDER_STATUSES, TRAITS, to_instant
+from onefold.service.convert import date_to_proto, money_to_proto, timestamp_to_proto
 from onefold.service.importing import values
 from onefold.service.importing.csv_mapping import (
     Cell,
@@ -145,7 +146,7 @@ def _customer(part: CustomerPart, row: Cells, clock: tzinfo | None) -> pb.Custom
         traits=pb.Traits(**_traits(part.traits, row)),
         properties=_properties(part.properties, row, "customer"),
         region=_optional(part.region, row, "customer.region"),
-        observe_time=values.timestamp(to_instant(observed)),
+        observe_time=timestamp_to_proto(to_instant(observed)),
         utc_offset_minutes=values.offset_minutes(observed),
     )
 
@@ -164,7 +165,7 @@ def _order(part: OrderPart, row: Cells, clock: tzinfo | None) -> pb.Order:
         customer=owner if owner and owner.source_id else None,
         identifiers=_identifiers(part.identifiers, row, "order"),
         region=_optional(part.region, row, "order.region"),
-        place_time=values.timestamp(to_instant(placed)),
+        place_time=timestamp_to_proto(to_instant(placed)),
         utc_offset_minutes=values.offset_minutes(placed),
         status=_status(part.status, row),
         currency_code=currency,
@@ -197,7 +198,7 @@ def _event(part: EventPart, row: Cells, clock: tzinfo | None) -> pb.Event:
         source=_text(part.source, row, "event.source"),
         event_id=_text(part.event_id, row, "event.event_id"),
         type=_text(part.type, row, "event.type"),
-        event_time=values.timestamp(to_instant(happened)),
+        event_time=timestamp_to_proto(to_instant(happened)),
         utc_offset_minutes=values.offset_minutes(happened),
         customer=owner if owner and owner.source_id else None,
         device=devices[0] if devices else None,
@@ -290,7 +291,7 @@ def _status(cell: Cell, row: Cells) -> pb.OrderStatus.ValueType:
 
 
 def _money(text: str, currency: str, path: str) -> Money:
-    return values.money(_parse(values.micros, text, path), currency)
+    return money_to_proto(_parse(values.micros, text, path), currency)
 
 
 Value = TypeVar("Value")
@@ -329,7 +330,7 @@ def _truth(text: str) -> bool:
 
 def _date(text: str, form: str | None) -> Date:
     day = date.fromisoformat(text) if form is None else datetime.strptime(text, form).date()
-    return Date(year=day.year, month=day.month, day=day.day)
+    return date_to_proto(day)
 
 
 def _moment(text: str, form: str | None, clock: tzinfo | None) -> datetime:

@@ -31,6 +31,7 @@ from zoneinfo import ZoneInfo
 
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import Instant, Micros, to_instant
+from onefold.service.convert import money_to_proto, timestamp_to_proto
 from onefold.service.importing import values
 from onefold.service.importing.entries import Entry, Parsed, Reason, Reject
 from onefold.service.importing.rows import Row, missing_columns, open_csv
@@ -300,8 +301,8 @@ def _refund(order: _Invoice, by: _Invoice, refund_id: str, amount: Micros, sku: 
     order.refunds.append(
         pb.Refund(
             refund_id=refund_id,
-            refund_time=values.timestamp(by.at),
-            amount=values.money(amount, CURRENCY),
+            refund_time=timestamp_to_proto(by.at),
+            amount=money_to_proto(amount, CURRENCY),
             sku=sku if pieces else "",
             quantity=pieces,
             reason=CATEGORIES.get(sku, "returned"),
@@ -338,7 +339,7 @@ def _customer(invoice: _Invoice) -> pb.Item:
         customer=pb.Customer(
             key=pb.CustomerKey(source=SOURCE, source_id=invoice.customer),
             traits=pb.Traits(country="" if country == UNKNOWN_COUNTRY else country),
-            observe_time=values.timestamp(invoice.at),
+            observe_time=timestamp_to_proto(invoice.at),
             utc_offset_minutes=invoice.offset,
         )
     )
@@ -348,7 +349,7 @@ def _order(invoice: _Invoice) -> pb.Order:
     return pb.Order(
         key=pb.OrderKey(source=SOURCE, order_id=invoice.number),
         customer=pb.CustomerKey(source=SOURCE, source_id=invoice.customer),
-        place_time=values.timestamp(invoice.at),
+        place_time=timestamp_to_proto(invoice.at),
         utc_offset_minutes=invoice.offset,
         status=_status(invoice),
         currency_code=CURRENCY,
@@ -358,11 +359,11 @@ def _order(invoice: _Invoice) -> pb.Order:
                 name=sale.name,
                 category=CATEGORIES.get(sale.sku, ""),
                 quantity=sale.quantity,
-                unit_price=values.money(sale.price, CURRENCY),
+                unit_price=money_to_proto(sale.price, CURRENCY),
             )
             for sale in invoice.sales.values()
         ],
-        total=values.money(invoice.total, CURRENCY),
+        total=money_to_proto(invoice.total, CURRENCY),
         channel=CHANNEL,
         refunds=invoice.refunds,
     )

@@ -1,4 +1,4 @@
-"""Text into exact values, as the wire has them."""
+"""Text into exact values, and back."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.type.money_pb2 import Money
-
-from onefold.graph.model import Instant, Micros
+from onefold.graph.model import Micros
 
 MICROS: Final = 1_000_000
 MAX_MICROS: Final = 10**12 * MICROS
@@ -34,18 +31,6 @@ def decimal(amount: Micros) -> str:
     """An amount as people write it: at least two decimals, and no more than it has."""
     whole, point, rest = f"{Decimal(amount) / MICROS:.6f}".rstrip("0").partition(".")
     return f"{whole}{point}{rest:0<2}"
-
-
-def money(amount: Micros, currency: str) -> Money:
-    """An amount of zero or more as a message."""
-    units, rest = divmod(amount, MICROS)
-    return Money(currency_code=currency, units=units, nanos=rest * 1000)
-
-
-def timestamp(instant: Instant) -> Timestamp:
-    """An instant as a message."""
-    seconds, millis = divmod(instant, 1000)
-    return Timestamp(seconds=seconds, nanos=millis * MICROS)
 
 
 def offset_minutes(moment: datetime) -> int:
