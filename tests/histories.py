@@ -1,4 +1,4 @@
-"""Order histories for tests: tables by hand, and a seeded shop whose customers buy at their own pace and leave."""
+"""Order histories for tests: tables by hand, and a seeded shop."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from onefold.graph.model import Instant
 from onefold.ml import churn, columns
 from onefold.ml.model import ChurnModel
@@ -59,7 +60,7 @@ def row_of(features: pa.Table, identity: str) -> Mapping[str, float | None]:
 
 @cache
 def shop(customers: int = 400, seed: int = 7) -> tuple[pa.Table, pa.Table]:
-    """Orders and events of a shop from START to END: everyone buys at a pace of their own until they leave."""
+    """Orders and events of a shop from START to END; everyone buys at a pace of their own, then leaves."""
     random = np.random.default_rng(seed)
     orders, events = [], []
     for number in range(customers):

@@ -1,9 +1,9 @@
-"""What happened at or after the cutoff is not known: no feature may move with it. And one path computes all."""
+"""What happened at or after the cutoff is not known: no feature may move with it."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onefold.ml import features
 
+from onefold.ml import features
 from tests.histories import DAY, event, events_table, order, orders_table
 
 CUTOFF = 16_000 * DAY + 5 * 3_600_000

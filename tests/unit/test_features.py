@@ -1,12 +1,14 @@
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from onefold.graph.errors import InvalidInput
-from onefold.ml import catalogue, features
-from onefold.ml.catalogue import CATALOGUE, Source
 
+from onefold.graph.errors import InvalidInput
+from onefold.ml import catalogue, columns, features
+from onefold.ml.catalogue import CATALOGUE, Source
 from tests.histories import DAY, NO_EVENTS, event, events_table, order, orders_table, row_of
 
 NOW = 20_000 * DAY
@@ -111,6 +113,30 @@ def test_views_and_carts_are_known_by_the_last_word_of_the_type():
     ann = of([order("ann", NOW - DAY)], events_table([event("ann", NOW - DAY // 4, kind) for kind in types]))
     assert (ann["events_30d"], ann["views_30d"], ann["carts_30d"]) == (7, 3, 2)
     assert ann["days_since_event"] == 0.25
+
+
+def test_a_value_is_the_same_to_the_last_bit_in_whatever_order_rows_come():
+    # Enough rows that the engine splits them: a sum of fractions would show it in the last digits.
+    random = np.random.default_rng(1)
+    count = 150_000
+    one = orders_table([order("ann", NOW - DAY)])
+    orders = one.take(np.zeros(count, np.int64)).set_column(
+        0, "identity", pa.array(np.char.mod("id-%d", random.integers(0, 800, count)))
+    )
+    placed = pa.array(NOW - random.integers(1, 1_500 * DAY, count)).cast(columns.INSTANT)
+    orders = orders.set_column(2, "placed_at", placed)
+    known = features.population(orders, NOW)
+    shuffled = orders.take(random.permutation(count))
+    assert features.population(shuffled, NOW) == known
+    assert features.compute(shuffled, NO_EVENTS, NOW, known) == features.compute(orders, NO_EVENTS, NOW, known)
+
+
+def test_threads_that_compute_at_once_see_their_own_rows_only():
+    def days(number):
+        return of([order(f"id-{number}", NOW - (number + 1) * DAY)])["days_since_order"]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(days, range(64))) == list(range(1, 65))
 
 
 def test_nobody_without_a_purchase_is_in_the_population():

@@ -6,11 +6,11 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+
 from onefold.graph.errors import NotFound, NotReady
 from onefold.ml import catalogue, features
 from onefold.ml.registry import Registry
 from onefold.ml.score import score
-
 from tests.histories import END, shop, trained
 
 

@@ -4,11 +4,11 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from onefold.graph.errors import InvalidInput
 from onefold.ml import features
 from onefold.ml.catalogue import BY_KEY, CATALOGUE
 from onefold.ml.score import in_words, reasons, score
-
 from tests.histories import END, shop, trained
 
 
@@ -115,10 +115,7 @@ def test_reasons_speak_a_marketers_words(scores):
         == "last order 94 days ago, usually every 31 days"
     )
     assert said_of(scores, "days_since_order", days_since_order=1) == "the only order was 1 day ago"
-    assert (
-        said_of(scores, "orders_30d", orders_30d=0, orders=1)
-        == "no orders in the last 30 days, 1 order in all"
-    )
+    assert said_of(scores, "orders_30d", orders_30d=0, orders=1) == "no orders in the last 30 days, 1 order in all"
     assert said_of(scores, "spend", spend=1234.5) == "spent 1,234.50 GBP in all"
     assert said_of(scores, "spend") == "has not bought in the main currency"
     assert said_of(scores, "gap_mean") == "one order so far, so no rhythm is known"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from onefold.ml.features import FloatArray
-from onefold.ml.panel import Panel
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from onefold.ml.features import FloatArray
+from onefold.ml.panel import Panel
 
 RFM: Final = ("days_since_order", "orders", "spend")
 

@@ -63,9 +63,7 @@ class Feature:
     def fingerprint(self) -> str:
         """Changes exactly when the feature may mean another number: with its formula, with the relation that
         the formula speaks about, and with the features that it names."""
-        named = sorted(
-            set(_NAME.findall(self.formula)) & BY_KEY.keys() if self.source is Source.FEATURES else ()
-        )
+        named = sorted(set(_NAME.findall(self.formula)) & BY_KEY.keys() if self.source is Source.FEATURES else ())
         beneath = [BY_KEY[key].fingerprint for key in named] or [RELATIONS[self.source]]
         return sha256("\n".join((self.key, self.formula, *beneath)).encode()).hexdigest()[:16]
 
@@ -200,12 +198,8 @@ CATALOGUE: Final[tuple[Feature, ...]] = (
         "frequency",
         "{orders_60d} in the last 60 days, {orders} in all",
     ),
-    _orders(
-        "orders_90d", "order days in the last 90 days", "orders", _within(90), "frequency", _LAST_QUARTER
-    ),
-    _orders(
-        "orders_180d", "order days in the last 180 days", "orders", _within(180), "frequency", _LAST_HALF_YEAR
-    ),
+    _orders("orders_90d", "order days in the last 90 days", "orders", _within(90), "frequency", _LAST_QUARTER),
+    _orders("orders_180d", "order days in the last 180 days", "orders", _within(180), "frequency", _LAST_HALF_YEAR),
     _orders(
         "orders_faded_7d",
         "order days, each fading with e-fold time 7 days",
@@ -424,12 +418,8 @@ CATALOGUE: Final[tuple[Feature, ...]] = (
         "habits",
         "places {weekend_share} of orders at the weekend",
     ),
-    _events(
-        "events_30d", "events in the last 30 days", "events", _within(30), "{events_30d} in the last 30 days"
-    ),
-    _events(
-        "events_90d", "events in the last 90 days", "events", _within(90), "{events_90d} in the last 90 days"
-    ),
+    _events("events_30d", "events in the last 30 days", "events", _within(30), "{events_30d} in the last 30 days"),
+    _events("events_90d", "events in the last 90 days", "events", _within(90), "{events_90d} in the last 90 days"),
     _events(
         "views_30d",
         "product and page views in the last 30 days",

@@ -15,6 +15,7 @@ from typing import Any, Final
 import lightgbm as lgb
 import numpy as np
 import pyarrow as pa
+
 from onefold.graph.errors import InvalidInput, NotReady, Violation
 from onefold.graph.model import Instant
 from onefold.ml import baselines, catalogue, features, panel
@@ -69,7 +70,7 @@ def train(
     _require_history(known, cutoff, horizon_days, needs)
 
     held_out = cutoff - horizon_days * DAY
-    rehearsal, test = _rehearsal(orders, events, held_out, horizon_days, progress)
+    rehearsal, test = split(orders, events, held_out, horizon_days, progress)
     _require_outcomes(rehearsal, test, needs)
     tried = fit(rehearsal, _part(progress, "fitting to what was known then", 0.42, 0.5))
     metrics = measure(test.churned, predict(tried, test))
@@ -102,10 +103,17 @@ def train(
     return ChurnModel(card, booster)
 
 
-def _rehearsal(
-    orders: pa.Table, events: pa.Table, held_out: Instant, horizon_days: int, progress: Progress
+def split(
+    orders: pa.Table,
+    events: pa.Table,
+    held_out: Instant,
+    horizon_days: int,
+    progress: Progress = lambda stage, share: None,
 ) -> tuple[Panel, Panel]:
-    """What could have been trained on at ``held_out``, and the customers of then and what they did."""
+    """The rows that could have been trained on at ``held_out``, and those of that instant to test on.
+
+    Nothing that happened from ``held_out`` on is in the first, and only outcomes of it are in the second.
+    """
     known = features.population(orders, held_out)
     cutoffs = panel.snapshots(known, held_out, horizon_days)
     did = _part(progress, "building held-out rows", 0.0, 0.4)

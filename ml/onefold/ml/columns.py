@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import pyarrow as pa
+
 from onefold.graph.errors import InvalidInput, Violation
 
 INSTANT: Final = pa.timestamp("ms", "UTC")

@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import Instant
 from onefold.ml import columns
@@ -23,9 +24,7 @@ from onefold.ml.catalogue import CATALOGUE, RELATIONS, Feature, Source, of_sourc
 
 FloatArray = npt.NDArray[np.float64]
 
-SCHEMA: Final = pa.schema(
-    [pa.field("identity", pa.string()), *(pa.field(f.key, pa.float64()) for f in CATALOGUE)]
-)
+SCHEMA: Final = pa.schema([pa.field("identity", pa.string()), *(pa.field(f.key, pa.float64()) for f in CATALOGUE)])
 """What :func:`compute` gives."""
 
 
@@ -95,9 +94,7 @@ def matrix(features: pa.Table, keys: Sequence[str]) -> FloatArray:
 
     Raises :class:`InvalidInput` naming every column that is missing or holds an infinite value.
     """
-    missing = [
-        Violation(key, "is not among the features") for key in keys if key not in features.schema.names
-    ]
+    missing = [Violation(key, "is not among the features") for key in keys if key not in features.schema.names]
     if missing:
         raise InvalidInput(missing)
     values = np.empty((features.num_rows, len(keys)))

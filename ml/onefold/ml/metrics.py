@@ -7,8 +7,9 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from onefold.ml.features import FloatArray
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+from onefold.ml.features import FloatArray
 
 BINS: Final = 10
 

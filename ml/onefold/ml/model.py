@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import lightgbm as lgb
+
 from onefold.graph.model import Instant
 from onefold.ml.catalogue import BY_KEY
 from onefold.ml.features import Population

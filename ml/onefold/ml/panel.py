@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from onefold.graph.model import Instant
 from onefold.ml import features
 from onefold.ml.catalogue import CATALOGUE

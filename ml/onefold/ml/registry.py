@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Final
 
 from lightgbm.basic import LightGBMError
+from pydantic import TypeAdapter, ValidationError
+
 from onefold.graph.errors import NotFound, NotReady
 from onefold.ml.model import ChurnModel, ModelCard, booster_from
-from pydantic import TypeAdapter, ValidationError
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+
 from onefold.ml.catalogue import BY_KEY, Feature
 from onefold.ml.features import FloatArray, matrix
 from onefold.ml.model import ChurnModel
@@ -113,9 +114,7 @@ def _run(model: ChurnModel, values: FloatArray, **what: bool) -> FloatArray:
     return np.asarray(model.booster.predict(values, num_threads=threads, **what), dtype=np.float64)
 
 
-def _reason(
-    topic: str, parts: list[tuple[float, Feature]], said: Mapping[str, float], currency: str
-) -> Reason:
+def _reason(topic: str, parts: list[tuple[float, Feature]], said: Mapping[str, float], currency: str) -> Reason:
     total = sum(contribution for contribution, _ in parts)
     leading = max(parts, key=lambda part: part[0] if total >= 0 else -part[0])[1]
     return Reason(
