@@ -113,9 +113,7 @@ RETURN i.id, i.created_at.epochMillis, coalesce(i.anonymous, false),
   COLLECT {{ MATCH (i)<-[:MEMBER_OF]-(r:Order) WITH r.key AS k ORDER BY k LIMIT {RECORDS_SHOWN} RETURN k }}
 """)
 
-_WHY_NOT: Final = {
-    label: f"MATCH (v:{label} {{key: $key}}) RETURN v.shared" for label in cypher.IDENTIFIER_LABELS
-}
+_WHY_NOT: Final = {label: f"MATCH (v:{label} {{key: $key}}) RETURN v.shared" for label in cypher.IDENTIFIER_LABELS}
 
 
 def find(reader: Reader, subject: Subject, *, seconds: float | None = None) -> Found:

@@ -1,0 +1,378 @@
+"""All that is known about a person, in one statement: traits, identifiers, activity, what is recent.
+
+What the graph gives is rows; which of several values is served is decided here, by the policy's survivorship.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from onefold.graph.cypher import RECORD_LINK_TYPES
+from onefold.graph.identity import Subject, located, one
+from onefold.graph.model import (
+    TRAITS,
+    Event,
+    IdentifierKey,
+    Instant,
+    Micros,
+    Order,
+    PropertyValue,
+    RecordName,
+    source_of,
+)
+from onefold.graph.policy import Policy
+from onefold.graph.reader import Reader
+from onefold.graph.resolve import Edges, Link, resolve
+from onefold.graph.timeline import (
+    EVENTS,
+    NEWEST_EVENTS,
+    NEWEST_ORDERS,
+    ORDERS,
+    event_of,
+    free_properties,
+    order_of,
+    properties_of,
+    value_of,
+)
+
+RECENT: Final = 10
+"""How many of the latest orders and events a profile shows."""
+
+
+class Part(StrEnum):
+    """What a profile consists of besides the identity's id; a part that is not asked for is not read."""
+
+    TRAITS = "traits"
+    PROPERTIES = "properties"
+    IDENTIFIERS = "identifiers"
+    RECORDS = "records"
+    ACTIVITY = "activity"
+    RECENT_ORDERS = "recent_orders"
+    RECENT_EVENTS = "recent_events"
+    COMPLETENESS = "completeness"
+
+
+ALL: Final = frozenset(Part)
+
+
+@dataclass(frozen=True, slots=True)
+class TraitValue:
+    """What one record says of a trait."""
+
+    value: PropertyValue
+    record: RecordName
+    observed_at: Instant
+    """When that record was observed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenTrait:
+    """One trait of a person, chosen from what their records say."""
+
+    name: str
+    chosen: TraitValue
+    alternatives: tuple[TraitValue, ...] = ()
+    """The other values, each by the first record that gives it, in the order in which they would be chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileIdentifier:
+    """One identifier of a person."""
+
+    key: IdentifierKey
+    shared: bool
+    sources: tuple[str, ...]
+    first_seen: Instant | None
+    """None for a device that was only ever anonymous: no record has a link to it."""
+    last_seen: Instant | None
+    confidence: int
+    """Of the person's strongest link to it, in parts per million; 0 for one that ties nobody to anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a person spent in one currency, cancelled orders aside."""
+
+    currency: str
+    orders: int
+    total: Micros
+    """What was charged, before refunds."""
+    refunded: Micros
+
+    @property
+    def average(self) -> Micros:
+        """What was charged per order, before refunds, rounded half up."""
+        return (2 * self.total + self.orders) // (2 * self.orders)
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What a person did, over all their records and devices. Cancelled orders count for nothing."""
+
+    order_count: int = 0
+    spending: tuple[Spending, ...] = ()
+    """By currency."""
+    first_order_at: Instant | None = None
+    last_order_at: Instant | None = None
+    event_count: int = 0
+    event_counts: Mapping[str, int] = field(default_factory=dict)
+    """By type."""
+    channel_counts: Mapping[str, int] = field(default_factory=dict)
+    """Orders and events by channel, those without one aside."""
+    first_event_at: Instant | None = None
+    last_event_at: Instant | None = None
+    anonymous_event_count: int = 0
+    """Events seen on one of their devices, without a customer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """All that is known about a person; a part that was not asked for is empty."""
+
+    identity: str
+    created_at: Instant
+    traits: tuple[GoldenTrait, ...] = ()
+    """By name."""
+    properties: Mapping[str, PropertyValue] = field(default_factory=dict)
+    identifiers: tuple[ProfileIdentifier, ...] = ()
+    """By key."""
+    records: tuple[RecordName, ...] = ()
+    """By name."""
+    activity: Activity = Activity()
+    recent_orders: tuple[Order, ...] = ()
+    recent_events: tuple[Event, ...] = ()
+    completeness: float = 0.0
+    """Which share of the traits is known."""
+
+
+_LINKS: Final = "|".join((*RECORD_LINK_TYPES["customer"].values(), *RECORD_LINK_TYPES["order"].values()))
+_LINK_ROW: Final = """[labels(r)[0], r.key, v.key, v.shared, l.source, l.assurance,
+    l.first_seen.epochMillis, l.last_seen.epochMillis]"""
+
+_READ: Final = located(f"""
+CALL (i) {{
+  MATCH (i)<-[:MEMBER_OF]-(r:Customer) WHERE $records
+  RETURN collect([r.key, r.observed_at.epochMillis, [{", ".join(f"r.{trait}" for trait in TRAITS)}],
+    {free_properties("r")}]) AS customers
+}}
+CALL (i) {{
+  MATCH (i)<-[:MEMBER_OF]-(o:Order) WHERE $records
+  RETURN collect(o.key) AS guest_orders
+}}
+CALL (i) {{
+  MATCH (i)<-[:MEMBER_OF]-(r) WHERE $identifiers MATCH (r)-[l:{_LINKS}]->(v)
+  RETURN collect({_LINK_ROW}) AS links
+}}
+CALL (i) {{
+  MATCH (i)<-[:MEMBER_OF]-(own) WHERE $identifiers
+  MATCH (own)-[:{_LINKS}]->(u) WHERE u.component IS NOT NULL
+  WITH DISTINCT i, u MATCH (u)<-[:{_LINKS}]-(r)
+  WITH DISTINCT i, r MATCH (r)-[:MEMBER_OF]->(other:Identity) WHERE other.id <> i.id
+  MATCH (r)-[l:{_LINKS}]->(v)
+  RETURN collect({_LINK_ROW}) AS foreign_links
+}}
+CALL (i) {{
+  MATCH (v:Device {{identity: i.id}}) WHERE $identifiers
+  RETURN collect(v.key) AS devices
+}}
+CALL (i) {{
+  WITH i WHERE $activity
+  {ORDERS}
+  WITH o WHERE o.status <> 'cancelled'
+  WITH o.currency AS currency, o.channel AS channel, count(*) AS n,
+    sum(o.total_micros / 1000000) AS units, sum(o.total_micros % 1000000) AS micros,
+    sum(coalesce(o.refunded_micros, 0) / 1000000) AS refunded_units,
+    sum(coalesce(o.refunded_micros, 0) % 1000000) AS refunded_micros,
+    min(o.placed_at.epochMillis) AS first, max(o.placed_at.epochMillis) AS last
+  RETURN collect([currency, channel, n, units, micros, refunded_units, refunded_micros, first, last]) AS bought
+}}
+CALL (i) {{
+  WITH i WHERE $activity
+  {EVENTS}
+  WITH e.type AS type, e.channel AS channel, customer IS NULL AS anonymous, count(*) AS n,
+    min(e.at.epochMillis) AS first, max(e.at.epochMillis) AS last
+  RETURN collect([type, channel, anonymous, n, first, last]) AS did
+}}
+CALL (i) {{
+  WITH i WHERE $recent_orders
+  {ORDERS}
+  WITH o, customer {NEWEST_ORDERS} AS orders
+}}
+CALL (i) {{
+  WITH i WHERE $recent_events
+  {EVENTS}
+  WITH e, customer, device {NEWEST_EVENTS} AS events
+}}
+RETURN i.id, i.created_at.epochMillis, customers, guest_orders, links, foreign_links, devices, bought, did, orders,
+  events
+""")
+"""Amounts are summed as whole units and micros apart: a sum of micros alone could leave 64 bits."""
+
+
+def read_profile(
+    reader: Reader, subject: Subject, parts: Collection[Part] = ALL, *, seconds: float | None = None
+) -> Profile:
+    """The profile of a person, of an anonymous one too. Raises NotFound."""
+    wanted = frozenset(parts)
+    row = one(
+        reader,
+        _READ,
+        subject,
+        seconds=seconds,
+        records=bool(wanted & {Part.TRAITS, Part.PROPERTIES, Part.RECORDS, Part.COMPLETENESS}),
+        identifiers=Part.IDENTIFIERS in wanted,
+        activity=Part.ACTIVITY in wanted,
+        recent_orders=Part.RECENT_ORDERS in wanted,
+        recent_events=Part.RECENT_EVENTS in wanted,
+        limit=RECENT,
+    )
+    (
+        identity, created_at, customers, guest_orders, links, foreign_links, devices, bought, did, orders, events,
+    ) = row  # fmt: skip
+    known = [_Known.of(row) for row in customers]
+    traits = golden_traits(known, reader.policy) if wanted & {Part.TRAITS, Part.COMPLETENESS} else ()
+    return Profile(
+        identity,
+        created_at,
+        traits=traits if Part.TRAITS in wanted else (),
+        properties=_latest_properties(known) if Part.PROPERTIES in wanted else {},
+        identifiers=_identifiers(links, foreign_links, devices, reader.policy),
+        records=_names(known, guest_orders) if Part.RECORDS in wanted else (),
+        activity=_activity(bought, did),
+        recent_orders=tuple(order_of(row) for row in orders),
+        recent_events=tuple(event_of(row) for row in events),
+        completeness=len(traits) / len(TRAITS) if Part.COMPLETENESS in wanted else 0.0,
+    )
+
+
+# -- traits and properties -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What one customer record says."""
+
+    record: RecordName
+    observed_at: Instant | None
+    """None for a record that others only spoke of: it says nothing itself."""
+    traits: Mapping[str, PropertyValue]
+    properties: Mapping[str, PropertyValue]
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> _Known:
+        key, observed_at, values, properties = row
+        traits = {t: value_of(v) for t, v in zip(TRAITS, values, strict=True) if v is not None}
+        return cls(f"customer:{key}", observed_at, traits, properties_of(properties))
+
+
+def golden_traits(known: Iterable[_Known], policy: Policy) -> tuple[GoldenTrait, ...]:
+    """Each trait that any record knows: by the policy's preferred sources, then the latest, then the record's name."""
+    values: dict[str, list[TraitValue]] = defaultdict(list)
+    for record in known:
+        for name, value in record.traits.items():
+            values[name].append(TraitValue(value, record.record, record.observed_at or 0))
+    return tuple(_golden(name, values[name], policy) for name in sorted(values))
+
+
+def _golden(name: str, values: list[TraitValue], policy: Policy) -> GoldenTrait:
+    preferred = {source: rank for rank, source in enumerate(policy.preferred_sources(name))}
+
+    def rank(value: TraitValue) -> tuple[int, Instant, RecordName]:
+        return preferred.get(source_of(value.record), len(preferred)), -value.observed_at, value.record
+
+    distinct: dict[PropertyValue, TraitValue] = {}
+    for value in sorted(values, key=rank):
+        distinct.setdefault(value.value, value)
+    chosen, *others = distinct.values()
+    return GoldenTrait(name, chosen, tuple(others))
+
+
+def _latest_properties(known: Iterable[_Known]) -> Mapping[str, PropertyValue]:
+    latest: dict[str, PropertyValue] = {}
+    for record in sorted(known, key=lambda k: (-(k.observed_at or 0), k.record)):
+        for name, value in record.properties.items():
+            latest.setdefault(name, value)
+    return dict(sorted(latest.items()))
+
+
+def _names(known: Iterable[_Known], guest_orders: Iterable[str]) -> tuple[RecordName, ...]:
+    return tuple(sorted([k.record for k in known] + [f"order:{key}" for key in guest_orders]))
+
+
+# -- identifiers -----------------------------------------------------------------------------------------------
+
+
+def _identifiers(
+    links: Sequence[Any], foreign_links: Sequence[Any], devices: Sequence[str], policy: Policy
+) -> tuple[ProfileIdentifier, ...]:
+    """The identifiers of the own links, and devices that no record has a link to.
+
+    The links of others to the same identifiers are needed, since they make a confidence smaller.
+    """
+    evidence = [*links, *foreign_links]
+    edges = Edges(
+        links=[Link(_name(r[0], r[1]), r[2], r[4], r[5], r[6]) for r in evidence],
+        shared={r[2] for r in evidence if r[3]},
+    )
+    partition, _ = resolve(edges, policy)
+    own: dict[IdentifierKey, list[Sequence[Any]]] = {key: [] for key in devices}
+    for row in links:
+        own.setdefault(row[2], []).append(row)
+    return tuple(_identifier(key, own[key], partition.confidence) for key in sorted(own))
+
+
+def _identifier(
+    key: IdentifierKey,
+    rows: Sequence[Sequence[Any]],
+    confidence: Mapping[tuple[RecordName, IdentifierKey], int],
+) -> ProfileIdentifier:
+    return ProfileIdentifier(
+        key,
+        shared=any(r[3] for r in rows),
+        sources=tuple(sorted({r[4] for r in rows})),
+        first_seen=min((r[6] for r in rows), default=None),
+        last_seen=max((r[7] for r in rows), default=None),
+        confidence=max((confidence.get((_name(r[0], r[1]), key), 0) for r in rows), default=0),
+    )
+
+
+def _name(label: str, key: str) -> RecordName:
+    return f"{label.lower()}:{key}"
+
+
+# -- activity --------------------------------------------------------------------------------------------------
+
+
+def _activity(bought: Sequence[Any], did: Sequence[Any]) -> Activity:
+    spending: dict[str, Spending] = {}
+    types: dict[str, int] = defaultdict(int)
+    channels: dict[str, int] = defaultdict(int)
+    for currency, channel, n, units, micros, refunded_units, refunded_micros, _, _ in bought:
+        before = spending.get(currency, Spending(currency, 0, 0, 0))
+        spending[currency] = Spending(
+            currency,
+            before.orders + n,
+            before.total + units * 1_000_000 + micros,
+            before.refunded + refunded_units * 1_000_000 + refunded_micros,
+        )
+        channels[channel or ""] += n
+    for type, channel, _, n, _, _ in did:
+        types[type] += n
+        channels[channel or ""] += n
+    channels.pop("", None)
+    return Activity(
+        order_count=sum(row[2] for row in bought),
+        spending=tuple(spending[currency] for currency in sorted(spending)),
+        first_order_at=min((row[7] for row in bought), default=None),
+        last_order_at=max((row[8] for row in bought), default=None),
+        event_count=sum(row[3] for row in did),
+        event_counts=dict(sorted(types.items())),
+        channel_counts=dict(sorted(channels.items())),
+        first_event_at=min((row[4] for row in did), default=None),
+        last_event_at=max((row[5] for row in did), default=None),
+        anonymous_event_count=sum(row[3] for row in did if row[2]),
+    )

@@ -1,0 +1,216 @@
+"""What a person did, newest first: their orders and events over all records and devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+from onefold.graph.cypher import RECORD_LINK_TYPES
+from onefold.graph.identity import Subject, located, one
+from onefold.graph.model import (
+    PROPERTY_PREFIX,
+    Assertion,
+    Assurance,
+    Event,
+    Instant,
+    Order,
+    OrderLine,
+    PropertyValue,
+    Refund,
+)
+from onefold.graph.page import Page, Place, place_of, size_of, token_of
+from onefold.graph.reader import Reader
+
+ORDERS: Final = """
+  CALL (i) {
+    MATCH (i)<-[:MEMBER_OF]-(r:Customer) MATCH (r)-[:PLACED]->(o:Order) RETURN o, r.key AS customer
+    UNION ALL
+    MATCH (i)<-[:MEMBER_OF]-(o:Order) RETURN o, null AS customer
+  }
+"""
+"""Binds ``o``, each order of the identity ``i``, and the key of its ``customer`` or null."""
+
+EVENTS: Final = """
+  CALL (i) {
+    MATCH (i)<-[:MEMBER_OF]-(r:Customer) MATCH (r)-[:DID]->(e:Event)
+    RETURN e, r.key AS customer, e.device AS device
+    UNION ALL
+    MATCH (v:Device {identity: i.id}) MATCH (v)-[:DID]->(e:Event) RETURN e, null AS customer, v.key AS device
+  }
+"""
+"""Binds ``e``, each event of the identity ``i``, the key of its ``customer`` or null, and its ``device`` or null."""
+
+
+def free_properties(node: str) -> str:
+    """The Cypher for a node's free properties, as a list of names and values."""
+    return f"[k IN keys({node}) WHERE k STARTS WITH '{PROPERTY_PREFIX}' | [k, {node}[k]]]"
+
+
+ORDER_ROW: Final = f"""[
+    o.key, customer, o.placed_at.epochMillis, o.observed_at.epochMillis, o.utc_offset_minutes, o.status, o.currency,
+    o.total_micros, o.channel, o.payment_method, o.coupons, {free_properties("o")},
+    COLLECT {{ MATCH (o)-[c:CONTAINS]->(p:Product)
+      RETURN [c.line, p.sku, p.name, p.category, c.quantity, c.unit_price_micros] }},
+    COLLECT {{ MATCH (o)-[:REFUNDED]->(f:Refund)
+      RETURN [f.key, f.at.epochMillis, f.amount_micros, f.sku, f.quantity, f.reason] }},
+    COLLECT {{ MATCH (o)-[l:{"|".join(RECORD_LINK_TYPES["order"].values())}]->(v) WHERE l.source = o.source
+      RETURN [v.key, l.assurance] }}
+  ]"""
+"""One order ``o`` as :func:`order_of` reads it."""
+
+EVENT_ROW: Final = f"""[
+    e.key, customer, device, e.source, e.type, e.at.epochMillis, e.utc_offset_minutes, e.channel,
+    {free_properties("e")}
+  ]"""
+"""One event ``e`` as :func:`event_of` reads it."""
+
+NEWEST_ORDERS: Final = f"ORDER BY o.placed_at DESC, o.key DESC LIMIT $limit RETURN collect({ORDER_ROW})"
+NEWEST_EVENTS: Final = f"ORDER BY e.at DESC, e.key DESC LIMIT $limit RETURN collect({EVENT_ROW})"
+
+_LIST_ORDERS: Final = located(f"""
+CALL (i) {{
+  {ORDERS}
+  WITH o, customer
+  WHERE o.placed_at.epochMillis < $at OR (o.placed_at.epochMillis = $at AND o.key < $after)
+  WITH o, customer {NEWEST_ORDERS} AS orders
+}}
+RETURN orders
+""")
+
+_LIST_EVENTS: Final = located(f"""
+CALL (i) {{
+  {EVENTS}
+  WITH e, customer, device
+  WHERE e.at.epochMillis >= $start AND e.at.epochMillis < $end
+    AND (e.at.epochMillis < $at OR (e.at.epochMillis = $at AND e.key < $after))
+    AND ($types IS NULL OR e.type IN $types) AND ($channels IS NULL OR coalesce(e.channel, '') IN $channels)
+  WITH e, customer, device {NEWEST_EVENTS} AS events
+}}
+RETURN events
+""")
+
+_FIRST: Final[Instant] = -(1 << 62)
+_BEYOND: Final[Instant] = 1 << 62
+_START: Final[Place] = (_BEYOND, "")
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are asked for; an empty field asks for all."""
+
+    types: frozenset[str] = frozenset()
+    channels: frozenset[str] = frozenset()
+    start: Instant | None = None
+    """Only events at or after it."""
+    end: Instant | None = None
+    """Only events before it."""
+
+
+def list_orders(
+    reader: Reader, subject: Subject, *, size: int = 0, token: str = "", seconds: float | None = None
+) -> Page[Order]:
+    """One page of a person's orders, newest first, cancelled ones too.
+
+    An order's identifiers are known only of a guest order: those on a customer's order became the customer's.
+    Raises NotFound, InvalidInput (field ``page_token``).
+    """
+    asked = ("orders", subject)
+    at, after = place_of(asked, token, _START)
+    size = size_of(size)
+    (rows,) = one(reader, _LIST_ORDERS, subject, seconds=seconds, at=at, after=after, limit=size + 1)
+    orders = tuple(order_of(row) for row in rows[:size])
+    more = len(rows) > size
+    return Page(orders, token_of(asked, (orders[-1].placed_at, orders[-1].key)) if more else "")
+
+
+def list_events(
+    reader: Reader,
+    subject: Subject,
+    wanted: EventFilter = EventFilter(),
+    *,
+    size: int = 0,
+    token: str = "",
+    seconds: float | None = None,
+) -> Page[Event]:
+    """One page of a person's events, newest first, with what their devices saw before they were known.
+
+    Raises NotFound, InvalidInput (field ``page_token``).
+    """
+    types, channels = sorted(wanted.types), sorted(wanted.channels)
+    asked = ("events", subject, types, channels, wanted.start, wanted.end)
+    at, after = place_of(asked, token, _START)
+    size = size_of(size)
+    (rows,) = one(
+        reader, _LIST_EVENTS, subject, seconds=seconds, at=at, after=after, limit=size + 1,
+        types=types or None, channels=channels or None,
+        start=_FIRST if wanted.start is None else wanted.start, end=_BEYOND if wanted.end is None else wanted.end,
+    )  # fmt: skip
+    events = tuple(event_of(row) for row in rows[:size])
+    more = len(rows) > size
+    return Page(events, token_of(asked, (events[-1].at, events[-1].key)) if more else "")
+
+
+def order_of(row: Sequence[Any]) -> Order:
+    """The order in an :data:`ORDER_ROW`."""
+    (
+        key, customer, placed_at, observed_at, offset, status, currency, total, channel, payment_method, coupons,
+        properties, lines, refunds, links,
+    ) = row  # fmt: skip
+    source, _, order_id = key.partition(":")
+    return Order(
+        source=source,
+        order_id=order_id,
+        placed_at=placed_at,
+        currency=currency,
+        total=total,
+        status=status,
+        observed_at=observed_at,
+        customer=None if customer is None else f"customer:{customer}",
+        assertions=tuple(Assertion(identifier, Assurance(word)) for identifier, word in sorted(links)),
+        lines=tuple(
+            OrderLine(sku, quantity, unit_price, name or "", category or "")
+            for _, sku, name, category, quantity, unit_price in sorted(lines, key=lambda line: line[0])
+        ),
+        refunds=tuple(
+            Refund(refund_key.removeprefix(f"{key}:"), at, amount, sku or "", quantity or 0, reason or "")
+            for refund_key, at, amount, sku, quantity, reason in sorted(refunds, key=lambda r: (r[1], r[0]))
+        ),
+        channel=channel or "",
+        payment_method=payment_method or "",
+        coupons=tuple(coupons or ()),
+        properties=properties_of(properties),
+        utc_offset_minutes=offset or 0,
+    )
+
+
+def event_of(row: Sequence[Any]) -> Event:
+    """The event in an :data:`EVENT_ROW`."""
+    key, customer, device, source, type, at, offset, channel, properties = row
+    return Event(
+        source=source,
+        event_id=key.removeprefix(f"{source}:"),
+        type=type,
+        at=at,
+        customer=None if customer is None else f"customer:{customer}",
+        device=device,
+        channel=channel or "",
+        properties=properties_of(properties),
+        utc_offset_minutes=offset or 0,
+    )
+
+
+def properties_of(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, PropertyValue]:
+    """Free properties by name, from what :func:`free_properties` gives."""
+    return {name.removeprefix(PROPERTY_PREFIX): value_of(value) for name, value in sorted(pairs)}
+
+
+def value_of(value: Any) -> PropertyValue:
+    """A property's value as the domain has it: days as dates, lists as tuples."""
+    if isinstance(value, list):
+        return tuple(value)
+    if hasattr(value, "to_native"):
+        native: date = value.to_native()
+        return native
+    return value  # type: ignore[no-any-return]
