@@ -94,14 +94,16 @@ def matrix(features: pa.Table, keys: Sequence[str]) -> FloatArray:
 
     Raises :class:`InvalidInput` naming every column that is missing or holds an infinite value.
     """
-    missing = [Violation(key, "is not among the features") for key in keys if key not in features.schema.names]
+    there = set(features.schema.names)
+    missing = [Violation(key, "is not among the features") for key in keys if key not in there]
     if missing:
         raise InvalidInput(missing)
-    values = np.empty((features.num_rows, len(keys)))
-    for position, key in enumerate(keys):
-        values[:, position] = features[key].to_numpy()
-    infinite = [key for key, bad in zip(keys, np.isinf(values).T, strict=True) if bad.any()]
-    if infinite:
+    batches = features.select(keys).combine_chunks().to_batches()
+    if not batches:
+        return np.empty((0, len(keys)))
+    values: FloatArray = batches[0].to_tensor(null_to_nan=True).to_numpy()
+    if np.isinf(values).any():
+        infinite = [key for key, bad in zip(keys, np.isinf(values).T, strict=True) if bad.any()]
         raise InvalidInput([Violation(key, "must be finite or unknown") for key in infinite])
     return values
 
