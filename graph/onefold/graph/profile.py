@@ -28,13 +28,14 @@ from onefold.graph.policy import Policy
 from onefold.graph.reader import Reader
 from onefold.graph.resolve import Edges, Link, resolve
 from onefold.graph.timeline import (
-    EVENTS,
     NEWEST_EVENTS,
     NEWEST_ORDERS,
-    ORDERS,
+    OWNERS,
     event_of,
+    events_of,
     free_properties,
     order_of,
+    orders_of,
     properties_of,
     value_of,
 )
@@ -154,35 +155,26 @@ _LINK_ROW: Final = """[labels(r)[0], r.key, v.key, v.shared, l.source, l.assuran
     l.first_seen.epochMillis, l.last_seen.epochMillis]"""
 
 _READ: Final = located(f"""
-CALL (i) {{
-  MATCH (i)<-[:MEMBER_OF]-(r:Customer) WHERE $records
+{OWNERS}
+CALL (customers) {{
+  UNWIND CASE WHEN $records THEN customers ELSE [] END AS r
   RETURN collect([r.key, r.observed_at.epochMillis, [{", ".join(f"r.{trait}" for trait in TRAITS)}],
-    {free_properties("r")}]) AS customers
+    {free_properties("r")}]) AS known
 }}
-CALL (i) {{
-  MATCH (i)<-[:MEMBER_OF]-(o:Order) WHERE $records
-  RETURN collect(o.key) AS guest_orders
+CALL (customers, guest_orders) {{
+  UNWIND CASE WHEN $identifiers THEN customers + guest_orders ELSE [] END AS r MATCH (r)-[l:{_LINKS}]->(v)
+  RETURN collect({_LINK_ROW}) AS links,
+    collect(DISTINCT CASE WHEN v.component IS NULL THEN null ELSE v END) AS ties
 }}
-CALL (i) {{
-  MATCH (i)<-[:MEMBER_OF]-(r) WHERE $identifiers MATCH (r)-[l:{_LINKS}]->(v)
-  RETURN collect({_LINK_ROW}) AS links
-}}
-CALL (i) {{
-  MATCH (i)<-[:MEMBER_OF]-(own) WHERE $identifiers
-  MATCH (own)-[:{_LINKS}]->(u) WHERE u.component IS NOT NULL
-  WITH DISTINCT i, u MATCH (u)<-[:{_LINKS}]-(r)
+CALL (i, ties) {{
+  UNWIND ties AS t MATCH (t)<-[:{_LINKS}]-(r)
   WITH DISTINCT i, r MATCH (r)-[:MEMBER_OF]->(other:Identity) WHERE other.id <> i.id
   MATCH (r)-[l:{_LINKS}]->(v)
   RETURN collect({_LINK_ROW}) AS foreign_links
 }}
-CALL (i) {{
-  MATCH (v:Device {{identity: i.id}}) WHERE $identifiers
-  RETURN collect(v.key) AS devices
-}}
-CALL (i) {{
-  WITH i WHERE $activity
-  {ORDERS}
-  WITH o WHERE o.status <> 'cancelled'
+{orders_of("$orders")}
+CALL (placed) {{
+  UNWIND CASE WHEN $activity THEN placed ELSE [] END AS p WITH p[0] AS o WHERE o.status <> 'cancelled'
   WITH o.currency AS currency, o.channel AS channel, count(*) AS n,
     sum(o.total_micros / 1000000) AS units, sum(o.total_micros % 1000000) AS micros,
     sum(coalesce(o.refunded_micros, 0) / 1000000) AS refunded_units,
@@ -190,25 +182,21 @@ CALL (i) {{
     min(o.placed_at.epochMillis) AS first, max(o.placed_at.epochMillis) AS last
   RETURN collect([currency, channel, n, units, micros, refunded_units, refunded_micros, first, last]) AS bought
 }}
-CALL (i) {{
-  WITH i WHERE $activity
-  {EVENTS}
-  WITH e.type AS type, e.channel AS channel, customer IS NULL AS anonymous, count(*) AS n,
+CALL (customers, devices) {{
+  {events_of("$activity")}
+  WITH e.type AS type, e.channel AS channel, n:Device AS anonymous, count(*) AS many,
     min(e.at.epochMillis) AS first, max(e.at.epochMillis) AS last
-  RETURN collect([type, channel, anonymous, n, first, last]) AS did
+  RETURN collect([type, channel, anonymous, many, first, last]) AS did
 }}
-CALL (i) {{
-  WITH i WHERE $recent_orders
-  {ORDERS}
-  WITH o, customer {NEWEST_ORDERS} AS orders
+CALL (placed) {{
+  UNWIND CASE WHEN $recent_orders THEN placed ELSE [] END AS p WITH p[0] AS o, p[1] AS customer {NEWEST_ORDERS}
 }}
-CALL (i) {{
-  WITH i WHERE $recent_events
-  {EVENTS}
-  WITH e, customer, device {NEWEST_EVENTS} AS events
+CALL (customers, devices) {{
+  {events_of("$recent_events")}
+  WITH n, e {NEWEST_EVENTS}
 }}
-RETURN i.id, i.created_at.epochMillis, customers, guest_orders, links, foreign_links, devices, bought, did, orders,
-  events
+RETURN i.id, i.created_at.epochMillis, known, [o IN guest_orders | o.key], links, foreign_links,
+  CASE WHEN $identifiers THEN [v IN devices | v.key] ELSE [] END, bought, did, orders, events
 """)
 """Amounts are summed as whole units and micros apart: a sum of micros alone could leave 64 bits."""
 
@@ -226,6 +214,7 @@ def read_profile(
         records=bool(wanted & {Part.TRAITS, Part.PROPERTIES, Part.RECORDS, Part.COMPLETENESS}),
         identifiers=Part.IDENTIFIERS in wanted,
         activity=Part.ACTIVITY in wanted,
+        orders=bool(wanted & {Part.ACTIVITY, Part.RECENT_ORDERS}),
         recent_orders=Part.RECENT_ORDERS in wanted,
         recent_events=Part.RECENT_EVENTS in wanted,
         limit=RECENT,

@@ -65,4 +65,4 @@ class Reader:
 
 
 def _query(text: str, seconds: float | None) -> str | neo4j.Query:
-    return text if seconds is None else neo4j.Query(text, timeout=seconds)  # type: ignore[arg-type]
+    return text if seconds is None else neo4j.Query(text, timeout=seconds)

@@ -23,24 +23,31 @@ from onefold.graph.model import (
 from onefold.graph.page import Page, Place, place_of, size_of, token_of
 from onefold.graph.reader import Reader
 
-ORDERS: Final = """
-  CALL (i) {
-    MATCH (i)<-[:MEMBER_OF]-(r:Customer) MATCH (r)-[:PLACED]->(o:Order) RETURN o, r.key AS customer
-    UNION ALL
-    MATCH (i)<-[:MEMBER_OF]-(o:Order) RETURN o, null AS customer
-  }
+OWNERS: Final = """
+CALL (i) { MATCH (i)<-[:MEMBER_OF]-(r:Customer) RETURN collect(r) AS customers }
+CALL (i) { MATCH (i)<-[:MEMBER_OF]-(o:Order) RETURN collect(o) AS guest_orders }
+CALL (i) { MATCH (v:Device {identity: i.id}) RETURN collect(v) AS devices }
 """
-"""Binds ``o``, each order of the identity ``i``, and the key of its ``customer`` or null."""
+"""Binds all that orders and events of the identity ``i`` hang on: ``customers``, ``guest_orders``, ``devices``."""
 
-EVENTS: Final = """
-  CALL (i) {
-    MATCH (i)<-[:MEMBER_OF]-(r:Customer) MATCH (r)-[:DID]->(e:Event)
-    RETURN e, r.key AS customer, e.device AS device
-    UNION ALL
-    MATCH (v:Device {identity: i.id}) MATCH (v)-[:DID]->(e:Event) RETURN e, null AS customer, v.key AS device
-  }
+
+def orders_of(switch: str) -> str:
+    """The Cypher that, after :data:`OWNERS`, binds ``placed``: each order with the key of its customer, or null.
+
+    Nothing is read, and guest orders are all there is, where ``switch`` is false.
+    """
+    return f"""
+CALL (customers) {{
+  UNWIND CASE WHEN {switch} THEN customers ELSE [] END AS r MATCH (r)-[:PLACED]->(o:Order)
+  RETURN collect([o, r.key]) AS of_customers
+}}
+WITH *, of_customers + [o IN guest_orders | [o, null]] AS placed
 """
-"""Binds ``e``, each event of the identity ``i``, the key of its ``customer`` or null, and its ``device`` or null."""
+
+
+def events_of(switch: str) -> str:
+    """The Cypher that, after :data:`OWNERS`, binds each event ``e`` and its owner ``n``; none where ``switch`` is false."""
+    return f"UNWIND CASE WHEN {switch} THEN customers + devices ELSE [] END AS n MATCH (n)-[:DID]->(e:Event)"
 
 
 def free_properties(node: str) -> str:
@@ -66,27 +73,36 @@ EVENT_ROW: Final = f"""[
   ]"""
 """One event ``e`` as :func:`event_of` reads it."""
 
-NEWEST_ORDERS: Final = f"ORDER BY o.placed_at DESC, o.key DESC LIMIT $limit RETURN collect({ORDER_ROW})"
-NEWEST_EVENTS: Final = f"ORDER BY e.at DESC, e.key DESC LIMIT $limit RETURN collect({EVENT_ROW})"
+NEWEST_ORDERS: Final = f"""
+  ORDER BY o.placed_at DESC, o.key DESC LIMIT $limit
+  RETURN collect({ORDER_ROW}) AS orders
+"""
+NEWEST_EVENTS: Final = f"""
+  ORDER BY e.at DESC, e.key DESC LIMIT $limit
+  WITH e, CASE WHEN n:Device THEN null ELSE n.key END AS customer,
+    CASE WHEN n:Device THEN n.key ELSE e.device END AS device
+  RETURN collect({EVENT_ROW}) AS events
+"""
 
 _LIST_ORDERS: Final = located(f"""
-CALL (i) {{
-  {ORDERS}
-  WITH o, customer
+{OWNERS}
+{orders_of("true")}
+CALL (placed) {{
+  UNWIND placed AS p WITH p[0] AS o, p[1] AS customer
   WHERE o.placed_at.epochMillis < $at OR (o.placed_at.epochMillis = $at AND o.key < $after)
-  WITH o, customer {NEWEST_ORDERS} AS orders
+  WITH o, customer {NEWEST_ORDERS}
 }}
 RETURN orders
 """)
 
 _LIST_EVENTS: Final = located(f"""
-CALL (i) {{
-  {EVENTS}
-  WITH e, customer, device
+{OWNERS}
+CALL (customers, devices) {{
+  {events_of("true")}
   WHERE e.at.epochMillis >= $start AND e.at.epochMillis < $end
     AND (e.at.epochMillis < $at OR (e.at.epochMillis = $at AND e.key < $after))
     AND ($types IS NULL OR e.type IN $types) AND ($channels IS NULL OR coalesce(e.channel, '') IN $channels)
-  WITH e, customer, device {NEWEST_EVENTS} AS events
+  WITH n, e {NEWEST_EVENTS}
 }}
 RETURN events
 """)
