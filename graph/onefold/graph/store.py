@@ -349,6 +349,8 @@ def _event_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
             properties["channel"] = event.channel
         row = [event.key, properties, event.at]
         if event.customer is not None:
+            if event.device is not None:
+                properties["device"] = event.device
             by_owner["Customer"][split_name(event.customer)[1]].append(row)
         elif event.device is not None:
             by_owner["Device"][event.device].append(row)

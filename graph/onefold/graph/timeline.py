@@ -46,7 +46,7 @@ WITH *, of_customers + [o IN guest_orders | [o, null]] AS placed
 
 
 def events_of(switch: str) -> str:
-    """The Cypher that, after :data:`OWNERS`, binds each event ``e`` and its owner ``n``; none where ``switch`` is false."""
+    """The Cypher that, after :data:`OWNERS`, binds each event ``e`` and its owner ``n``; none if not ``switch``."""
     return f"UNWIND CASE WHEN {switch} THEN customers + devices ELSE [] END AS n MATCH (n)-[:DID]->(e:Event)"
 
 
