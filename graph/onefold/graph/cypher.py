@@ -17,27 +17,33 @@ RECORD_LABELS: Final = {"customer": "Customer", "order": "Order"}
 
 RECORD_LINK_TYPES: Final = {"customer": LINK_TYPES, "order": ORDER_LINK_TYPES}
 
-MEMBERS: Final = """
-CALL (components, locked) {
-  UNWIND components AS c MATCH (r:Customer {component: c})-[:MEMBER_OF]->(i:Identity)
-  RETURN collect([r.key, i.id, c, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
-    COLLECT { MATCH (r)-[l:HAS_EMAIL|HAS_PHONE|USES_DEVICE|HAS_ID]->(v)
-      RETURN [v.key, v.component, v.identity, v.shared, v.events,
-        l.source, l.assurance, l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.refused] },
-    COLLECT { MATCH (r)-[m:SAME_AS]->(o:Customer) RETURN [o.key, m.at.epochMillis] },
-    COLLECT { MATCH (r)-[b:NEVER_SAME]->(o:Customer) RETURN [o.key, b.at.epochMillis, b.expires_at.epochMillis] }]) AS customers
-}
-CALL (components, locked) {
-  UNWIND components AS c MATCH (r:Order {component: c})-[:MEMBER_OF]->(i:Identity)
-  RETURN collect([r.key, i.id, c, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
-    COLLECT { MATCH (r)-[l:WITH_EMAIL|WITH_PHONE|FROM_DEVICE|WITH_ID]->(v)
-      RETURN [v.key, v.component, v.identity, v.shared, v.events,
-        l.source, l.assurance, l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.refused] }, [], []]) AS orders
-}
-CALL (components, locked) {
-  UNWIND components AS c MATCH (v:Device {component: c})
-  RETURN collect([v.key, v.component, v.identity, v.shared, v.events]) AS devices
-}
+_LINK: Final = """[v.key, v.component, v.identity, v.shared, v.events, l.source, l.assurance,
+        l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.refused]"""
+
+_CUSTOMER_ROW: Final = f"""[r.key, i.id, r.component, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
+    COLLECT {{ MATCH (r)-[l:{"|".join(LINK_TYPES.values())}]->(v) RETURN {_LINK} }},
+    COLLECT {{ MATCH (r)-[m:SAME_AS]->(o:Customer) RETURN [o.key, m.at.epochMillis] }},
+    COLLECT {{ MATCH (r)-[b:NEVER_SAME]->(o:Customer)
+      RETURN [o.key, b.at.epochMillis, b.expires_at.epochMillis] }}]"""
+
+_ORDER_ROW: Final = f"""[r.key, i.id, r.component, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
+    COLLECT {{ MATCH (r)-[l:{"|".join(ORDER_LINK_TYPES.values())}]->(v) RETURN {_LINK} }}, [], []]"""
+
+_DEVICE_ROW: Final = "[v.key, v.component, v.identity, v.shared, v.events]"
+
+MEMBERS: Final = f"""
+CALL (components, locked) {{
+  UNWIND components AS c MATCH (r:Customer {{component: c}})-[:MEMBER_OF]->(i:Identity)
+  RETURN collect({_CUSTOMER_ROW}) AS customers
+}}
+CALL (components, locked) {{
+  UNWIND components AS c MATCH (r:Order {{component: c}})-[:MEMBER_OF]->(i:Identity)
+  RETURN collect({_ORDER_ROW}) AS orders
+}}
+CALL (components, locked) {{
+  UNWIND components AS c MATCH (v:Device {{component: c}})
+  RETURN collect({_DEVICE_ROW}) AS devices
+}}
 """
 """All members of the ``components`` at hand, with their links and what operators said of them.
 
@@ -81,6 +87,21 @@ RETURN touched, customers, orders, devices
 
 Each lock is a write of a value unique to the transaction: a property that is set to the value it has takes no lock
 on one engine. Members are read after the locks are held, since reads see whatever is committed.
+"""
+
+SCAN_CUSTOMERS: Final = f"""
+MATCH (r:Customer) WHERE r.key > $after WITH r ORDER BY r.key LIMIT $limit
+MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN {_CUSTOMER_ROW} AS row
+"""
+
+SCAN_ORDERS: Final = f"""
+MATCH (r:Order) WHERE r.key > $after WITH r ORDER BY r.key LIMIT $limit
+OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN {_ORDER_ROW} AS row
+"""
+"""A customer's order comes with no identity: it is no record, and only moves the scan on."""
+
+SCAN_DEVICES: Final = f"""
+MATCH (v:Device) WHERE v.key > $after WITH v ORDER BY v.key LIMIT $limit RETURN {_DEVICE_ROW} AS row
 """
 
 READ_ORDERS: Final = """

@@ -1,0 +1,125 @@
+"""Random items over a small, colliding key space, and the tools to ingest them with a fake clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import neo4j
+import uuid_utils
+
+from onefold.graph import schema
+from onefold.graph.endpoint import Endpoint
+from onefold.graph.ingest import Writer
+from onefold.graph.model import (
+    Assertion,
+    Assurance,
+    Customer,
+    Event,
+    IdentifierLink,
+    Item,
+    OperatorBan,
+    OperatorMatch,
+    Order,
+    OrderLine,
+)
+from onefold.graph.policy import Policy
+from onefold.graph.reader import Reader
+from tests.worlds import rules
+
+NOW = 1_700_000_000_000
+DAY = 86_400_000
+
+
+def customer(name: str, *identifiers: str, at: int = NOW, assurance: str = "verified", **traits: str) -> Customer:
+    """``customer("crm:1", "email:a@example.org")``"""
+    source, _, source_id = name.partition(":")
+    return Customer(source, source_id, at, tuple(Assertion(i, Assurance(assurance)) for i in identifiers), traits)
+
+
+def order(name: str, *identifiers: str, of: str | None = None, at: int = NOW, total: int = 5_000_000) -> Order:
+    """``order("shop:1", of="crm:1")``; without ``of`` a guest order."""
+    source, _, order_id = name.partition(":")
+    return Order(
+        source,
+        order_id,
+        at,
+        "GBP",
+        total,
+        "paid",
+        at,
+        f"customer:{of}" if of else None,
+        tuple(Assertion(i, Assurance.VERIFIED) for i in identifiers),
+        (OrderLine("mug", 1, total, "A mug"),),
+    )
+
+
+def event(name: str, *, of: str | None = None, on: str | None = None, at: int = NOW, type: str = "view") -> Event:
+    """``event("web:1", on="device:d1")``"""
+    source, _, event_id = name.partition(":")
+    customer = f"customer:{of}" if of else None
+    return Event(source, event_id, type, at, customer, on, Assurance.VERIFIED)
+
+
+def writer(endpoint: Endpoint, driver: neo4j.Driver, policy: Policy | None = None) -> Writer:
+    """A writer on an engine with its schema in place."""
+    schema.ensure(driver, endpoint.database)
+    return Writer(driver, endpoint.database, policy or rules(), lambda: NOW, lambda: str(uuid_utils.uuid7()))
+
+
+def reader(of: Writer) -> Reader:
+    """A reader of what the writer writes."""
+    return Reader(of.driver, of.database, of.policy)
+
+
+def stream(seed: int, count: int) -> Iterator[Item]:
+    """Items of all kinds about few people, with repeats, corrections and operators' words."""
+    rng = random.Random(seed)
+    values = [f"{kind}:{i}" for kind in ("email", "phone", "device", "member") for i in range(5)]
+    devices = [v for v in values if v.startswith("device")]
+    customers = [f"{rng.choice(['crm', 'web', 'shop'])}:{i}" for i in range(max(4, count // 4))]
+    known: set[str] = set()
+    for number in range(count):
+        at = NOW - rng.randint(0, 40) * DAY
+        who = rng.choice(customers)
+        roll = rng.random()
+        if roll < 0.45 or not known:
+            known.add(who)
+            yield customer(
+                who,
+                *rng.sample(values, rng.randint(0, 3)),
+                at=at,
+                assurance=rng.choice(["verified", "verified", "declared", "observed"]),
+                full_name=f"Name {rng.randint(0, 2)}",
+            )
+        elif roll < 0.65:
+            yield order(f"shop:{number}", *rng.sample(values, rng.randint(1, 2)), at=at)
+        elif roll < 0.72:
+            known.add(who)
+            yield order(f"shop:{number}", *rng.sample(values, rng.randint(0, 1)), of=who, at=at)
+        elif roll < 0.84:
+            named = rng.random() < 0.4
+            if named:
+                known.add(who)
+            yield event(f"web:{number}", of=who if named else None, on=rng.choice(devices), at=at)
+        elif roll < 0.92:
+            known.add(who)
+            yield IdentifierLink(
+                rng.choice(["web", "shop"]), f"customer:{who}", Assertion(rng.choice(values), Assurance.VERIFIED), at
+            )
+        else:
+            a, b = rng.choice(sorted(known)), rng.choice(sorted(known))
+            if a != b:
+                word = OperatorMatch if roll < 0.96 else OperatorBan
+                yield word(f"customer:{a}", f"customer:{b}", "ann", "they said so", at)
+
+
+def batches(items: list[Item], seed: int) -> Iterator[list[Item]]:
+    """The items in batches of random size."""
+    rng = random.Random(seed)
+    while items:
+        size = rng.choice([1, 1, 2, 5, 20])
+        yield items[:size]
+        items = items[size:]
+
+
