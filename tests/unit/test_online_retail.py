@@ -65,17 +65,13 @@ def test_an_invoice_is_an_order_of_its_customer_with_exact_amounts_on_londons_cl
 
 def test_the_same_product_at_the_same_price_is_summed_and_counted(tmp_path: Path) -> None:
     tally: Counter[str] = Counter()
-    entries = read(
-        tmp_path, line("1", "A", 1, "2.0"), line("1", "A", 1, "2.0"), line("1", "A", 3, "1.5"), tally=tally
-    )
+    entries = read(tmp_path, line("1", "A", 1, "2.0"), line("1", "A", 1, "2.0"), line("1", "A", 3, "1.5"), tally=tally)
     assert [(x.sku, x.quantity) for x in orders(entries)["1"].lines] == [("A", 2), ("A", 3)]
     assert tally["lines summed"] == 1
 
 
 def test_what_names_no_customer_belongs_to_nobody(tmp_path: Path) -> None:
-    entries = read(
-        tmp_path, line("1", "A", 1, "2.0", customer=""), line("2", "DAMAGED", -9, "0.0", customer="")
-    )
+    entries = read(tmp_path, line("1", "A", 1, "2.0", customer=""), line("2", "DAMAGED", -9, "0.0", customer=""))
     assert rejects(entries) == [(2, Reason.NO_CUSTOMER), (3, Reason.NO_CUSTOMER)]
     assert not orders(entries)
 

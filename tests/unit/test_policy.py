@@ -36,9 +36,7 @@ def complaints(text: str) -> dict[str, str]:
 
 
 def joins(policy: Policy, kind: str, assurance: Assurance, d: int) -> bool:
-    return (
-        policy.base_confidence(kind, assurance, "crm") * policy.specificity(kind, d) >= policy.link_threshold
-    )
+    return policy.base_confidence(kind, assurance, "crm") * policy.specificity(kind, d) >= policy.link_threshold
 
 
 def test_a_minimal_file_gives_everything_else_its_default() -> None:
@@ -108,9 +106,7 @@ def test_what_a_household_or_firm_has_in_common_never_joins(retail: Policy, kind
 
 @pytest.mark.parametrize("d", [2, 3, 4])
 @pytest.mark.parametrize("kind", ["phone", "device", "payment_token"])
-def test_what_a_family_shares_joins_nobody_however_often_it_is_said(
-    retail: Policy, kind: str, d: int
-) -> None:
+def test_what_a_family_shares_joins_nobody_however_often_it_is_said(retail: Policy, kind: str, d: int) -> None:
     assert 0.999 * retail.specificity(kind, d) < retail.link_threshold
 
 
@@ -247,9 +243,7 @@ def test_a_specificity_table_covers_every_count_and_never_rises(steps: str, rule
     assert rule in complaints(f"{MINIMAL}    specificity: {steps}\n")["kinds.email.specificity (line 10)"]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "- a\n", "just words", "version: !!python/name:os.system ''", "a: *b", "\x00"]
-)
+@pytest.mark.parametrize("text", ["", "- a\n", "just words", "version: !!python/name:os.system ''", "a: *b", "\x00"])
 def test_what_is_no_policy_at_all_is_an_invalid_policy(text: str) -> None:
     assert complaints(text)
 
@@ -278,7 +272,5 @@ def test_a_file_is_read_like_its_text(tmp_path: Path) -> None:
 
 def test_the_schema_describes_every_field_of_the_shipped_file(retail: Policy) -> None:
     schema = Policy.model_json_schema()
-    shipped = yaml.safe_load(
-        Path(policies.__file__).with_name("policies").joinpath("retail.yaml").read_text("utf-8")
-    )
+    shipped = yaml.safe_load(Path(policies.__file__).with_name("policies").joinpath("retail.yaml").read_text("utf-8"))
     assert set(shipped) <= set(schema["properties"])

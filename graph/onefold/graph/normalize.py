@@ -80,11 +80,7 @@ def _email(value: str) -> str:
 def _phone(value: str, region: str | None) -> str:
     if region is not None and region not in phonenumbers.SUPPORTED_REGIONS:
         raise InvalidInput(
-            [
-                Violation(
-                    "region", f"{region!r} is no region with phone numbers (ISO 3166-1 alpha-2, upper case)"
-                )
-            ]
+            [Violation("region", f"{region!r} is no region with phone numbers (ISO 3166-1 alpha-2, upper case)")]
         )
     try:
         number = phonenumbers.parse(value, region)
