@@ -1,8 +1,4 @@
-"""Protobuf to domain values and back: the only module that knows both.
-
-Pairs are symmetric: ``parse_x`` takes a message that already obeys the contract and gives a domain value, or raises
-:class:`InvalidInput` with paths that begin at the message; ``x_to_proto`` gives the message.
-"""
+"""Items both ways: what sources say, and the orders and events that are shown again."""
 
 from __future__ import annotations
 
@@ -10,12 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any, Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.type.date_pb2 import Date
-from google.type.money_pb2 import Money
-
 from onefold.graph.errors import InvalidInput, Violation
-from onefold.graph.ingest import Outcome, Refused
 from onefold.graph.model import (
     TRAITS,
     Assertion,
@@ -24,9 +15,7 @@ from onefold.graph.model import (
     Event,
     IdentifierKey,
     IdentifierLink,
-    Instant,
     Item,
-    Micros,
     OperatorBan,
     OperatorMatch,
     Order,
@@ -35,85 +24,27 @@ from onefold.graph.model import (
     RecordName,
     Refund,
     customer_name,
+    order_name,
     split_name,
 )
 from onefold.graph.normalize import identifier as normalize
 from onefold.graph.policy import Policy
-from onefold.graph.resolve import PPM
-from onefold.service.status import status_of
-from onefold.v1 import identity_pb2, identity_service_pb2, record_pb2
+from onefold.service.convert.values import (
+    money_to_proto,
+    parse_date,
+    parse_money,
+    parse_properties,
+    parse_timestamp,
+    properties_to_proto,
+    timestamp_to_proto,
+)
+from onefold.v1 import record_pb2
 
 _ASSURANCES: Final = {
     record_pb2.ASSURANCE_VERIFIED: Assurance.VERIFIED,
     record_pb2.ASSURANCE_DECLARED: Assurance.DECLARED,
     record_pb2.ASSURANCE_OBSERVED: Assurance.OBSERVED,
 }
-
-
-# -- scalars -----------------------------------------------------------------------------------------------------------
-
-
-def parse_timestamp(message: Timestamp) -> Instant:
-    """The instant, rounded down to the millisecond."""
-    return message.seconds * 1000 + message.nanos // 1_000_000
-
-
-def timestamp_to_proto(instant: Instant) -> Timestamp:
-    """The instant as a Timestamp."""
-    return Timestamp(seconds=instant // 1000, nanos=instant % 1000 * 1_000_000)
-
-
-def parse_money(message: Money) -> Micros:
-    """The amount in micros; the currency is the business of whoever holds it."""
-    return message.units * 1_000_000 + message.nanos // 1000
-
-
-def money_to_proto(micros: Micros, currency: str) -> Money:
-    """The amount as Money; units and nanos have the same sign."""
-    sign = -1 if micros < 0 else 1
-    units, rest = divmod(abs(micros), 1_000_000)
-    return Money(currency_code=currency, units=sign * units, nanos=sign * rest * 1000)
-
-
-def date_to_proto(day: date) -> Date:
-    """The day as a Date."""
-    return Date(year=day.year, month=day.month, day=day.day)
-
-
-def _parse_date(message: Date) -> date:
-    return date(message.year, message.month, message.day)
-
-
-def _parse_value(message: record_pb2.PropertyValue) -> PropertyValue:
-    match message.WhichOneof("value"):
-        case "date_value":
-            return _parse_date(message.date_value)
-        case "string_list_value":
-            return tuple(message.string_list_value.values)
-        case name:
-            value: PropertyValue = getattr(message, str(name))
-            return value
-
-
-def value_to_proto(value: PropertyValue) -> record_pb2.PropertyValue:
-    """A property's value, typed."""
-    match value:
-        case bool():
-            return record_pb2.PropertyValue(bool_value=value)
-        case int():
-            return record_pb2.PropertyValue(int_value=value)
-        case float():
-            return record_pb2.PropertyValue(double_value=value)
-        case str():
-            return record_pb2.PropertyValue(string_value=value)
-        case date():
-            return record_pb2.PropertyValue(date_value=date_to_proto(value))
-        case _:
-            return record_pb2.PropertyValue(string_list_value=record_pb2.StringList(values=value))
-
-
-def _parse_properties(messages: Mapping[str, record_pb2.PropertyValue]) -> dict[str, PropertyValue]:
-    return {name: _parse_value(message) for name, message in messages.items()}
 
 
 # -- items in ----------------------------------------------------------------------------------------------------------
@@ -142,7 +73,7 @@ def _parse_customer(message: record_pb2.Customer, policy: Policy) -> Customer:
         observed_at=parse_timestamp(message.observe_time),
         assertions=_parse_assertions(message.identifiers, message.region, policy, "customer"),
         traits=_parse_traits(message.traits),
-        properties=_parse_properties(message.properties),
+        properties=parse_properties(message.properties),
         utc_offset_minutes=message.utc_offset_minutes,
     )
 
@@ -169,7 +100,7 @@ def _parse_traits(message: record_pb2.Traits) -> dict[str, PropertyValue]:
     for name, kind in TRAITS.items():
         if kind is date:
             if message.HasField(name):  # type: ignore[arg-type]
-                traits[name] = _parse_date(getattr(message, name))
+                traits[name] = parse_date(getattr(message, name))
         elif kind is int:
             if message.HasField(name):  # type: ignore[arg-type]
                 traits[name] = getattr(message, name)
@@ -206,7 +137,7 @@ def _parse_order(message: record_pb2.Order, policy: Policy) -> Order:
         channel=message.channel,
         payment_method=message.payment_method,
         coupons=tuple(message.coupons),
-        properties=_parse_properties(message.properties),
+        properties=parse_properties(message.properties),
         utc_offset_minutes=message.utc_offset_minutes,
     )
 
@@ -238,7 +169,7 @@ def _parse_event(message: record_pb2.Event, policy: Policy) -> Event:
         device=device,
         assurance=_ASSURANCES.get(message.device.assurance, Assurance.OBSERVED),
         channel=message.channel,
-        properties=_parse_properties(message.properties),
+        properties=parse_properties(message.properties),
         utc_offset_minutes=message.utc_offset_minutes,
     )
 
@@ -289,55 +220,97 @@ _PARSERS: Final[Mapping[str, Callable[[Any, Policy], Item]]] = {
 
 
 def parse_customer_key(message: record_pb2.CustomerKey) -> RecordName:
-    """The record's name."""
+    """The customer record's name."""
     return customer_name(message.source, message.source_id)
+
+
+def customer_key_to_proto(name: RecordName) -> record_pb2.CustomerKey:
+    """A customer record's name as its key."""
+    source, _, its_id = split_name(name)[1].partition(":")
+    return record_pb2.CustomerKey(source=source, source_id=its_id)
+
+
+def parse_order_key(message: record_pb2.OrderKey) -> RecordName:
+    """The order's name."""
+    return order_name(message.source, message.order_id)
+
+
+def order_key_to_proto(name: RecordName) -> record_pb2.OrderKey:
+    """An order's name as its key."""
+    source, _, its_id = split_name(name)[1].partition(":")
+    return record_pb2.OrderKey(source=source, order_id=its_id)
 
 
 def record_to_proto(name: RecordName) -> record_pb2.RecordKey:
     """A record's name as its key."""
-    label, key = split_name(name)
-    source, _, its_id = key.partition(":")
-    if label == "customer":
-        return record_pb2.RecordKey(customer=record_pb2.CustomerKey(source=source, source_id=its_id))
-    return record_pb2.RecordKey(order=record_pb2.OrderKey(source=source, order_id=its_id))
+    if split_name(name)[0] == "customer":
+        return record_pb2.RecordKey(customer=customer_key_to_proto(name))
+    return record_pb2.RecordKey(order=order_key_to_proto(name))
 
 
-# -- outcomes out ------------------------------------------------------------------------------------------------------
+# -- items out ---------------------------------------------------------------------------------------------------------
 
 
-def outcome_to_proto(index: int, outcome: Outcome) -> identity_service_pb2.ItemResult:
-    """What became of an item; its violations' paths begin at the request."""
-    if outcome.violations:
-        violations = [Violation(f"items[{index}].{v.field}", v.rule) for v in outcome.violations]
-        return refused_to_proto(index, InvalidInput(violations))
-    return identity_service_pb2.ItemResult(
-        index=index,
-        changed=outcome.changed,
-        identity_before=outcome.identity_before,
-        identity=outcome.identity,
-        refusals=[refusal_to_proto(refused) for refused in outcome.refused],
+def order_to_proto(order: Order) -> record_pb2.Order:
+    """The order as a source could have sent it; parsing it gives the same order."""
+    return record_pb2.Order(
+        key=order_key_to_proto(order.name),
+        customer=None if order.customer is None else customer_key_to_proto(order.customer),
+        identifiers=[assertion_to_proto(a.identifier, a.assurance) for a in order.assertions],
+        place_time=timestamp_to_proto(order.placed_at),
+        utc_offset_minutes=order.utc_offset_minutes,
+        status=record_pb2.OrderStatus.Value(f"ORDER_STATUS_{order.status.upper()}"),
+        currency_code=order.currency,
+        lines=[_line_to_proto(line, order.currency) for line in order.lines],
+        total=money_to_proto(order.total, order.currency),
+        channel=order.channel,
+        payment_method=order.payment_method,
+        coupons=order.coupons,
+        refunds=[_refund_to_proto(refund, order.currency) for refund in order.refunds],
+        properties=properties_to_proto(order.properties),
+        observe_time=timestamp_to_proto(order.observed_at),
     )
 
 
-def refused_to_proto(index: int, error: InvalidInput) -> identity_service_pb2.ItemResult:
-    """An item that was not accepted, and why."""
-    return identity_service_pb2.ItemResult(index=index, status=status_of(error))
-
-
-def refusal_to_proto(refused: Refused) -> identity_pb2.Refusal:
-    """A join that the policy refused."""
-    refusal = refused.refusal
-    message = identity_pb2.Refusal(
-        reason=identity_pb2.RefusalReason.Value(f"REFUSAL_REASON_{refusal.reason.value}"),
-        kind=refusal.kind,
-        limit=refusal.limit,
-        record=refusal.record,
-        confidence=refusal.confidence / PPM,
-        identity=refused.identity,
-        other_identity=refused.other_identity,
+def event_to_proto(event: Event) -> record_pb2.Event:
+    """The event as a source could have sent it; parsing it gives the same event."""
+    return record_pb2.Event(
+        source=event.source,
+        event_id=event.event_id,
+        type=event.type,
+        event_time=timestamp_to_proto(event.at),
+        utc_offset_minutes=event.utc_offset_minutes,
+        customer=None if event.customer is None else customer_key_to_proto(event.customer),
+        device=None if event.device is None else assertion_to_proto(event.device, event.assurance),
+        channel=event.channel,
+        properties=properties_to_proto(event.properties),
     )
-    if refusal.identifier is not None:
-        message.identifier = refusal.identifier
-    else:
-        message.other_record = refusal.owner
-    return message
+
+
+def assertion_to_proto(key: IdentifierKey, assurance: Assurance) -> record_pb2.Identifier:
+    """An identifier, in its normal form, as a source could give it."""
+    kind, _, value = key.partition(":")
+    return record_pb2.Identifier(
+        kind=kind, value=value, assurance=record_pb2.Assurance.Value(f"ASSURANCE_{assurance.upper()}")
+    )
+
+
+def _line_to_proto(line: OrderLine, currency: str) -> record_pb2.OrderLine:
+    return record_pb2.OrderLine(
+        sku=line.sku,
+        name=line.name,
+        category=line.category,
+        quantity=line.quantity,
+        unit_price=money_to_proto(line.unit_price, currency),
+    )
+
+
+def _refund_to_proto(refund: Refund, currency: str) -> record_pb2.Refund:
+    return record_pb2.Refund(
+        refund_id=refund.refund_id,
+        refund_time=timestamp_to_proto(refund.at),
+        amount=money_to_proto(refund.amount, currency),
+        sku=refund.sku,
+        quantity=refund.quantity,
+        reason=refund.reason,
+    )

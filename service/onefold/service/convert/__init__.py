@@ -1,0 +1,43 @@
+"""Protobuf to domain values and back: the only package that knows both.
+
+Pairs are symmetric: ``parse_x`` takes a message that already obeys the contract and gives a domain value, or raises
+:class:`InvalidInput` with paths that begin at the message; ``x_to_proto`` gives the message.
+"""
+
+from onefold.service.convert.identities import (
+    found_to_proto,
+    outcome_to_proto,
+    parse_subject,
+    refused_to_proto,
+)
+from onefold.service.convert.items import (
+    event_to_proto,
+    order_to_proto,
+    parse_item,
+)
+from onefold.service.convert.profiles import profile_to_proto
+from onefold.service.convert.values import (
+    date_to_proto,
+    money_to_proto,
+    parse_money,
+    parse_timestamp,
+    timestamp_to_proto,
+    value_to_proto,
+)
+
+__all__ = [
+    "date_to_proto",
+    "event_to_proto",
+    "found_to_proto",
+    "money_to_proto",
+    "order_to_proto",
+    "outcome_to_proto",
+    "parse_item",
+    "parse_money",
+    "parse_subject",
+    "parse_timestamp",
+    "profile_to_proto",
+    "refused_to_proto",
+    "timestamp_to_proto",
+    "value_to_proto",
+]

@@ -1,0 +1,93 @@
+"""Who is meant, who it is, and what became of items."""
+
+from __future__ import annotations
+
+from onefold.graph.errors import InvalidInput, Violation
+from onefold.graph.identity import Found, Identity, Subject
+from onefold.graph.ingest import Outcome, Refused
+from onefold.graph.policy import Policy
+from onefold.graph.resolve import PPM
+from onefold.service.convert.items import (
+    parse_customer_key,
+    parse_identifier,
+    parse_order_key,
+    record_to_proto,
+)
+from onefold.service.convert.values import timestamp_to_proto
+from onefold.service.status import status_of
+from onefold.v1 import identity_pb2, identity_service_pb2
+
+
+def parse_subject(message: identity_pb2.Subject, policy: Policy, path: str = "subject") -> Subject:
+    """Who is meant, an identifier normalised. Raises InvalidInput with paths under ``path``."""
+    match message.WhichOneof("subject"):
+        case "identity":
+            return Subject.identity(message.identity.lower())
+        case "customer":
+            return Subject.record(parse_customer_key(message.customer))
+        case "order":
+            return Subject.record(parse_order_key(message.order))
+        case _:
+            return Subject.identifier(parse_identifier(message.identifier, "", policy, f"{path}.identifier"))
+
+
+def found_to_proto(found: Found) -> identity_service_pb2.ResolveIdentityResponse:
+    """An identity, and how the subject led to it."""
+    return identity_service_pb2.ResolveIdentityResponse(
+        identity=identity_to_proto(found.identity),
+        state=(
+            identity_service_pb2.RESOLUTION_STATE_MERGED
+            if found.merged
+            else identity_service_pb2.RESOLUTION_STATE_CURRENT
+        ),
+        requested_identity=found.requested,
+    )
+
+
+def identity_to_proto(identity: Identity) -> identity_service_pb2.Identity:
+    """One resolved person, in short."""
+    return identity_service_pb2.Identity(
+        id=identity.id,
+        create_time=timestamp_to_proto(identity.created_at),
+        record_count=identity.record_count,
+        anonymous=identity.anonymous,
+        records=[record_to_proto(name) for name in identity.records],
+    )
+
+
+def outcome_to_proto(index: int, outcome: Outcome) -> identity_service_pb2.ItemResult:
+    """What became of an item; its violations' paths begin at the request."""
+    if outcome.violations:
+        violations = [Violation(f"items[{index}].{v.field}", v.rule) for v in outcome.violations]
+        return refused_to_proto(index, InvalidInput(violations))
+    return identity_service_pb2.ItemResult(
+        index=index,
+        changed=outcome.changed,
+        identity_before=outcome.identity_before,
+        identity=outcome.identity,
+        refusals=[refusal_to_proto(refused) for refused in outcome.refused],
+    )
+
+
+def refused_to_proto(index: int, error: InvalidInput) -> identity_service_pb2.ItemResult:
+    """An item that was not accepted, and why."""
+    return identity_service_pb2.ItemResult(index=index, status=status_of(error))
+
+
+def refusal_to_proto(refused: Refused) -> identity_pb2.Refusal:
+    """A join that the policy refused."""
+    refusal = refused.refusal
+    message = identity_pb2.Refusal(
+        reason=identity_pb2.RefusalReason.Value(f"REFUSAL_REASON_{refusal.reason.value}"),
+        kind=refusal.kind,
+        limit=refusal.limit,
+        record=refusal.record,
+        confidence=refusal.confidence / PPM,
+        identity=refused.identity,
+        other_identity=refused.other_identity,
+    )
+    if refusal.identifier is not None:
+        message.identifier = refusal.identifier
+    else:
+        message.other_record = refusal.owner
+    return message
