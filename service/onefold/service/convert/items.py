@@ -59,9 +59,7 @@ def parse_item(message: record_pb2.Item, policy: Policy) -> Item:
 def parse_identifier(message: record_pb2.Identifier, region: str, policy: Policy, path: str) -> IdentifierKey:
     """The identifier's key. ``region`` serves phone numbers whose identifier names none."""
     try:
-        return normalize(
-            message.kind, message.value, region=message.region or region or None, policy=policy
-        )
+        return normalize(message.kind, message.value, region=message.region or region or None, policy=policy)
     except InvalidInput as err:
         raise InvalidInput([Violation(f"{path}.{v.field}", v.rule) for v in err.violations]) from err
 
