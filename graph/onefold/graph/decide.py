@@ -58,6 +58,17 @@ class Decision:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal as people read it: with the two identities it kept apart."""
+
+    refusal: Refusal
+    identity: str
+    """Of the refusal's ``record``."""
+    other_identity: str
+    """Of its ``owner``."""
+
+
 @dataclass(slots=True)
 class Placement:
     """Where a node stands."""

@@ -1,10 +1,9 @@
-"""Who is meant: from anything that leads to a person to their identity as it is now."""
+"""From anything that leads to a person to their identity as it is now."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from onefold.graph import cypher
@@ -12,41 +11,10 @@ from onefold.graph.errors import NotFound
 from onefold.graph.model import IdentifierKey, Instant, RecordName, kind_of, split_name
 from onefold.graph.policy import Policy
 from onefold.graph.reader import Reader
+from onefold.graph.subject import Subject, SubjectKind
 
 RECORDS_SHOWN: Final = 1000
 """How many of an identity's records are named; their count is always whole."""
-
-
-class SubjectKind(StrEnum):
-    """What kind of name leads to the person."""
-
-    IDENTITY = "identity"
-    RECORD = "record"
-    IDENTIFIER = "identifier"
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A person, named by anything that leads to them."""
-
-    kind: SubjectKind
-    name: str
-    """An identity's id, a record's name (a customer's, or any order's), or an identifier's key."""
-
-    @classmethod
-    def identity(cls, id: str) -> Subject:
-        """The person with this id, or whose id it was before a merge."""
-        return cls(SubjectKind.IDENTITY, id)
-
-    @classmethod
-    def record(cls, name: RecordName) -> Subject:
-        """The person of a customer record, or who placed an order."""
-        return cls(SubjectKind.RECORD, name)
-
-    @classmethod
-    def identifier(cls, key: IdentifierKey) -> Subject:
-        """The person with whom an identifier belongs."""
-        return cls(SubjectKind.IDENTIFIER, key)
 
 
 @dataclass(frozen=True, slots=True)

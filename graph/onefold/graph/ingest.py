@@ -26,7 +26,7 @@ from neo4j.exceptions import (
 )
 
 from onefold.graph import cypher, store
-from onefold.graph.decide import Plan, decide
+from onefold.graph.decide import Plan, Refused, decide
 from onefold.graph.errors import Conflict, DeadlineExceeded, InvalidInput, Unavailable, Violation
 from onefold.graph.evidence import Evidence, Touched
 from onefold.graph.model import (
@@ -45,15 +45,6 @@ from onefold.graph.resolve import Refusal, RefusalReason
 ATTEMPTS: Final = 30
 _BACKOFF_S: Final = 0.005
 _LONGEST_BACKOFF_S: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A refusal as the caller of an item reads it: with the two identities it kept apart."""
-
-    refusal: Refusal
-    identity: str
-    other_identity: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from onefold.graph.cypher import RECORD_LINK_TYPES
-from onefold.graph.identity import Subject, located, one
+from onefold.graph.identity import located, one
 from onefold.graph.model import (
     TRAITS,
     Event,
@@ -27,6 +27,7 @@ from onefold.graph.model import (
 from onefold.graph.policy import Policy
 from onefold.graph.reader import Reader
 from onefold.graph.resolve import Edges, Link, resolve
+from onefold.graph.subject import Subject
 from onefold.graph.timeline import (
     NEWEST_EVENTS,
     NEWEST_ORDERS,

@@ -119,6 +119,8 @@ class Partition:
     """Identifiers above their kind's limit: inert."""
     confidence: Mapping[tuple[RecordName, IdentifierKey], int]
     """Each (record, identifier) pair's confidence in parts per million; shared identifiers have none."""
+    accumulated: Mapping[tuple[RecordName, RecordName], int] = field(default_factory=dict)
+    """Pairs of records, sorted, that several identifiers together ask to join: their confidence, likewise."""
 
     def groups(self) -> list[tuple[RecordName, ...]]:
         """The identities as sorted tuples of records, sorted."""
@@ -146,7 +148,8 @@ def resolve(
     confidence, seen = _confidences(pairs, distinct, shared, policy)
     threshold = round(policy.link_threshold * PPM)
     joins, owner, claims = _joins(confidence, seen, threshold)
-    joins += _accumulated(confidence, seen, threshold, policy)
+    accumulated = _accumulated(confidence, seen, threshold, policy)
+    joins += accumulated
     joins += [_operator_join(m) for m in edges.matches if m.at <= instant]
     joins.sort(key=_canonical)
     records = {*edges.records, *(r for r, _ in pairs)}
@@ -155,7 +158,9 @@ def resolve(
     banned = [b for b in bans if b.at <= instant and (b.expires_at is None or instant < b.expires_at)]
     merger = _Merger(records, claims, banned, policy)
     refused = [(join, why) for join in joins if (why := merger.join(join)) is not None]
-    partition = Partition(merger.roots(), owner, shared, confidence)
+    partition = Partition(
+        merger.roots(), owner, shared, confidence, {(j.a, j.b): j.confidence for j in accumulated}
+    )
     refusals = [
         merger.refusal(join, why)
         for join, why in refused

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any, Final
 
 from onefold.graph.cypher import RECORD_LINK_TYPES
-from onefold.graph.identity import Subject, located, one
+from onefold.graph.identity import located, one
 from onefold.graph.model import (
     PROPERTY_PREFIX,
     Assertion,
@@ -22,6 +22,7 @@ from onefold.graph.model import (
 )
 from onefold.graph.page import Page, Place, place_of, size_of, token_of
 from onefold.graph.reader import Reader
+from onefold.graph.subject import Subject
 
 OWNERS: Final = """
 CALL (i) { MATCH (i)<-[:MEMBER_OF]-(r:Customer) RETURN collect(r) AS customers }
