@@ -96,9 +96,7 @@ def drop_schema(driver: neo4j.Driver, database: str) -> None:
         constraints = [row["name"] for row in session.run("SHOW CONSTRAINTS YIELD name")]
         for name in constraints:
             session.run(f"DROP CONSTRAINT `{name}` IF EXISTS").consume()
-        indexes = [
-            row["name"] for row in session.run("SHOW INDEXES YIELD name, type") if row["type"] != "LOOKUP"
-        ]
+        indexes = [row["name"] for row in session.run("SHOW INDEXES YIELD name, type") if row["type"] != "LOOKUP"]
         for name in indexes:
             session.run(f"DROP INDEX `{name}` IF EXISTS").consume()
 
@@ -117,9 +115,7 @@ def _neo4j_of_environment() -> Iterator[Endpoint]:
     with driver_of(endpoint) as driver:
         rows = driver.execute_query("MATCH (n) RETURN count(n) AS n", database_=endpoint.database).records
         if rows[0]["n"]:
-            raise RuntimeError(
-                f"the tests empty their database, and {uri} holds {rows[0]['n']} nodes: give another"
-            )
+            raise RuntimeError(f"the tests empty their database, and {uri} holds {rows[0]['n']} nodes: give another")
         try:
             yield endpoint
         finally:
@@ -137,9 +133,7 @@ def _neo4j_in_container() -> Iterator[Endpoint]:
             from testcontainers.core.container import DockerContainer
         except ImportError as error:
             raise NoNeo4j(f"testcontainers is not installed ({error})") from error
-        container = (
-            DockerContainer(NEO4J_IMAGE).with_env("NEO4J_AUTH", f"neo4j/{password}").with_exposed_ports(7687)
-        )
+        container = DockerContainer(NEO4J_IMAGE).with_env("NEO4J_AUTH", f"neo4j/{password}").with_exposed_ports(7687)
         container.start()
     try:
         address = f"{container.get_container_host_ip()}:{container.get_exposed_port(7687)}"

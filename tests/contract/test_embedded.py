@@ -8,12 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from neo4j.exceptions import ClientError, IncompleteCommit
 
 from onefold.graph import embedded
 from onefold.graph.embedded import EmbeddedEngine
@@ -49,9 +51,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process of its own that runs an engine on ``tmp_path``, ready."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVICE, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", SERVICE, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("bolt://127.0.0.1:")
         try:
@@ -129,6 +129,16 @@ def test_a_second_service_on_the_folder_is_told_who_has_it(running: Running) -> 
     assert process_ids(running.folder)["service"] == os.getpid()
 
 
+def test_any_name_of_a_folder_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1m")
+    folder = tmp_path / "données % 顧客 $HOME"
+    with EmbeddedEngine(folder) as endpoint:
+        add(endpoint, "a")
+    assert (folder / "engine" / "databases" / "onefold" / "schema.json").is_file()
+    assert (folder / "engine" / "log" / "engine.log.0").is_file()
+
+
 def test_a_restart_keeps_the_data_and_the_password(tmp_path: Path) -> None:
     with EmbeddedEngine(tmp_path) as first:
         add(first, "a")
@@ -181,9 +191,7 @@ def test_kill_9_of_the_supervisor_ends_the_engine(tmp_path: Path) -> None:
         assert eventually(lambda: not engine.is_alive())
 
 
-def test_an_engine_left_behind_is_ended_and_its_data_taken_over(
-    tmp_path: Path, service: subprocess.Popen[str]
-) -> None:
+def test_an_engine_left_behind_is_ended_and_its_data_taken_over(tmp_path: Path, service: subprocess.Popen[str]) -> None:
     pids = process_ids(tmp_path)
     os.kill(pids["supervisor"], signal.SIGSTOP)  # it can't do its duty
     service.kill()
@@ -195,22 +203,40 @@ def test_an_engine_left_behind_is_ended_and_its_data_taken_over(
         assert process_ids(tmp_path)["service"] == os.getpid()
 
 
+def test_a_commit_in_flight_when_the_engine_dies_is_reported_as_unknown(tmp_path: Path) -> None:
+    with EmbeddedEngine(tmp_path) as endpoint, driver_of(endpoint) as driver:
+        pid = process_ids(tmp_path)["engine"]
+        with driver.session(database=endpoint.database) as session:
+            transaction = session.begin_transaction()
+            transaction.run("CREATE (:Kept {key: 'a'})").consume()
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+            with pytest.raises(IncompleteCommit):
+                transaction.commit()
+
+
+def test_a_statement_ends_at_its_limit(tmp_path: Path) -> None:
+    with EmbeddedEngine(tmp_path, statement_seconds=0.5) as endpoint, driver_of(endpoint) as driver:
+        with pytest.raises(ClientError) as caught:
+            driver.execute_query(
+                "UNWIND range(1, 10000) AS a UNWIND range(1, 10000) AS b RETURN max(a * b)",
+                database_=endpoint.database,
+            )
+        assert caught.value.code == "Neo.ClientError.Transaction.TransactionTimedOut"
+
+
 def test_a_port_taken_meanwhile_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         taken = squatter.getsockname()[1]
         choices = iter([taken])
         choose = embedded._free_port
-        monkeypatch.setattr(
-            embedded, "_free_port", lambda preferred: next(choices, None) or choose(preferred)
-        )
+        monkeypatch.setattr(embedded, "_free_port", lambda preferred: next(choices, None) or choose(preferred))
         with EmbeddedEngine(tmp_path) as endpoint:
             assert endpoint.uri != f"bolt://127.0.0.1:{taken}"
             assert kept(endpoint) == []
 
 
-def test_without_the_wheel_it_says_what_to_do_instead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_wheel_it_says_what_to_do_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "_PACKAGE", "a_wheel_that_nobody_built")
     version = ".".join(str(part) for part in sys.version_info[:3])
     with pytest.raises(EngineError, match=rf"Python {version}.*set ONEFOLD_GRAPH_URI to a Neo4j 5\.26\+"):

@@ -60,7 +60,7 @@ org.xnio.level = WARNING
 org.jboss.level = WARNING
 # A statement's error goes to its caller. Here it would only put keys, which are personal data, into a file.
 com.arcadedb.bolt.BoltNetworkExecutor.level = OFF
-java.util.logging.FileHandler.pattern = {folder}/engine.log
+java.util.logging.FileHandler.pattern = log/engine.log
 java.util.logging.FileHandler.limit = 10000000
 java.util.logging.FileHandler.count = 3
 java.util.logging.FileHandler.append = true
@@ -80,18 +80,22 @@ class EmbeddedEngine:
         data_folder: Path | str,
         *,
         heap: str = "1g",
+        statement_seconds: float = 300.0,
         start_seconds: float = 60.0,
         stop_seconds: float = 20.0,
     ) -> None:
         """``heap`` is the engine's memory (``512m``, ``4g``); a quarter of it caches pages of the graph.
 
-        ``start_seconds`` bounds the wait for the first answer (recovery after a crash takes its time);
-        ``stop_seconds`` is what the engine gets to end in order before it is killed.
+        ``statement_seconds`` ends any statement that takes longer: the engine knows no time limit of a client,
+        and does not notice when one is gone. ``start_seconds`` bounds the wait for the first answer (recovery
+        after a crash takes its time); ``stop_seconds`` is what the engine gets to end in order before it is
+        killed.
         """
         if not re.fullmatch(r"[1-9][0-9]*[mMgG]", heap):
             raise EngineError(f"the engine's heap is a size like 512m or 4g, not {heap!r}")
         self._folder = Path(data_folder).expanduser().absolute() / "engine"
         self._heap = heap
+        self._statement_seconds = statement_seconds
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self._mutex = threading.RLock()
@@ -114,14 +118,21 @@ class EmbeddedEngine:
                 on a full disk; or the engine did not come up. The message says what to do.
         """
         with self._mutex:
-            if not self.is_alive():
+            # A process that was just killed still looks alive for a moment; only an answer tells.
+            if not (self.is_alive() and self._answers()):
                 java, class_path = _installation()
-                self._prepare_folder()
                 try:
+                    self._make_folder()
                     self._take_lock()
+                    self._prepare_folder()
                     self._launch(java, class_path)
-                except BaseException:
+                except BaseException as error:
                     self.stop()
+                    if isinstance(error, OSError):
+                        raise EngineError(
+                            f"can't write to the data folder {self._folder}: {error.strerror or error}."
+                            " Give this user the right to write there, or set ONEFOLD_DATA_FOLDER"
+                        ) from error
                     raise
             return self._endpoint()
 
@@ -153,22 +164,19 @@ class EmbeddedEngine:
     def _owner_file(self) -> Path:
         return self._folder / "owner.json"
 
-    def _prepare_folder(self) -> None:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.log_folder.mkdir(exist_ok=True)
-            free = shutil.disk_usage(self._folder).free
-            if free < _NEEDED_BYTES:
-                raise EngineError(
-                    f"the disk of {self._folder} has {free >> 20} MB free and the engine needs"
-                    f" {_NEEDED_BYTES >> 20} MB: make room or set ONEFOLD_DATA_FOLDER to another disk"
-                )
-            (self._folder / "logging.properties").write_text(_LOGGING.format(folder=self.log_folder))
-        except OSError as error:
+    def _make_folder(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.log_folder.mkdir(exist_ok=True)
+        free = shutil.disk_usage(self._folder).free
+        if free < _NEEDED_BYTES:
             raise EngineError(
-                f"can't write to the data folder {self._folder}: {error.strerror or error}."
-                " Give this user the right to write there, or set ONEFOLD_DATA_FOLDER"
-            ) from error
+                f"the disk of {self._folder} has {free >> 20} MB free and the engine needs"
+                f" {_NEEDED_BYTES >> 20} MB: make room or set ONEFOLD_DATA_FOLDER to another disk"
+            )
+
+    def _prepare_folder(self) -> None:
+        (self._folder / "logging.properties").write_text(_LOGGING)
+        self._password()  # the engine reads its file
 
     def _password(self) -> str:
         """The engine's password; made on first use, in a file that only the owner can read."""
@@ -211,8 +219,7 @@ class EmbeddedEngine:
                 self._lock.close()
                 self._lock = None
                 raise EngineError(
-                    f"{self._folder} is locked by a process that does not end:"
-                    f" `fuser {self._folder}/lock` names it"
+                    f"{self._folder} is locked by a process that does not end: `fuser {self._folder}/lock` names it"
                 )
             time.sleep(0.05)
         self._write_owner(_Owner(service=_Process.current()))
@@ -229,7 +236,6 @@ class EmbeddedEngine:
     # The process
 
     def _launch(self, java: Path, class_path: str) -> None:
-        self._password()  # the engine reads its file
         for _ in range(_PORT_ATTEMPTS):
             self._port = _free_port(preferred=self._port)
             self._spawn(self._command(java, class_path))
@@ -256,6 +262,7 @@ class EmbeddedEngine:
             "arcadedb.server.httpIncomingHost": "127.0.0.1",
             "arcadedb.server.httpIncomingPort": 0,
             "arcadedb.server.httpWorkerThreads": 2,
+            "arcadedb.command.timeout": round(self._statement_seconds * 1000),
             "arcadedb.txWalFlush": 2,  # a commit is on the disk when it is answered
             # Stretching protects guessable passwords; this one has 256 random bits.
             "arcadedb.server.saltIterations": 1000,
@@ -292,6 +299,7 @@ class EmbeddedEngine:
                 stderr=console,
                 text=True,
                 cwd=self._folder,
+                env=_environment(),
                 pass_fds=[lock],
                 start_new_session=True,  # Ctrl-C is for the service, which then stops the engine in order
             )
@@ -424,6 +432,16 @@ def _installation() -> tuple[Path, str]:
             f"the embedded engine in {package} is not complete: reinstall arcadedb-embedded, or {_INSTEAD}"
         )
     return java, os.pathsep.join(jars)
+
+
+def _environment() -> dict[str, str]:
+    """The service's environment without its own settings (secrets among them) and without options for any Java.
+
+    The locale is what Java reads file names with: in the ``C`` locale it could not open ``/srv/données``.
+    """
+    foreign = ("ONEFOLD_", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "LC_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return kept | {"LC_ALL": "C.UTF-8"}
 
 
 def _ping(endpoint: Endpoint) -> None:
