@@ -366,20 +366,24 @@ def _append(
 ) -> None:
     head = tx.run(cypher.LOCK_LOG, lock=lock).single(strict=True)
     sequence, previous = head["sequence"], head["hash"]
-    rows = [
-        [
-            d.id, number, d.kind.value, d.actor, d.reason,
-            [m.member for m in d.moves], [m.origin for m in d.moves], d.identities[0],
-            list(d.causes), list(d.identities),
-        ]
-        for number, d in enumerate(decisions, start=sequence + 1)
-    ]  # fmt: skip
+    rows = [log_row(d, number) for number, d in enumerate(decisions, start=sequence + 1)]
     sealed = seal(previous, rows, policy_version, now)
     tx.run(
         cypher.APPEND_DECISIONS,
         rows=rows, policy_version=policy_version, now=now, prev_hash=previous, hash=sealed,
     ).consume()  # fmt: skip
     tx.run(cypher.ADVANCE_LOG, sequence=sequence + len(rows), hash=sealed).consume()
+
+
+def log_row(decision: Decision, sequence: int) -> Rows:
+    """All that a decision says, in the form that is stored and sealed."""
+    members = [m.member for m in decision.moves]
+    origins = [m.origin for m in decision.moves]
+    first, *others = decision.identities
+    return [
+        decision.id, sequence, decision.kind.value, decision.actor, decision.reason, members, origins, first,
+        list(decision.causes), [first, *sorted(others)],
+    ]  # fmt: skip
 
 
 def seal(previous: str, rows: Iterable[Sequence[Any]], policy_version: str, now: Instant) -> str:

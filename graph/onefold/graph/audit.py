@@ -1,0 +1,152 @@
+"""The log of decisions: who became one with whom, when, why, and whether anybody changed the log since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+
+from onefold.graph.decide import Decision, DecisionKind, Move
+from onefold.graph.errors import NotFound
+from onefold.graph.model import Instant
+from onefold.graph.page import Page, Place, place_of, size_of, token_of
+from onefold.graph.reader import Reader
+from onefold.graph.store import log_row, seal
+
+_ROW: Final = """d.id, d.sequence, d.kind, d.actor, d.reason, d.members, d.origins, d.identity, d.causes,
+  COLLECT { MATCH (d)-[:AFFECTED]->(i:Identity) WITH i.id AS id ORDER BY id RETURN id } AS affected,
+  d.policy_version, d.at.epochMillis, d.prev_hash, d.hash"""
+
+_HEAD: Final = """
+MATCH (h:DecisionLog {key: 'head'}) RETURN coalesce(h.sequence, 0) AS sequence, coalesce(h.hash, '') AS hash
+"""
+
+_LIST: Final = f"""
+MATCH (h:DecisionLog {{key: 'head'}})
+WITH CASE WHEN h.sequence < $before THEN h.sequence ELSE $before - 1 END AS newest
+UNWIND range(newest, newest - $limit + 1, -1) AS s MATCH (d:Decision {{sequence: s}})
+RETURN {_ROW}
+"""
+"""Sequences have no gaps, so a page is found by its numbers: no sorting, however long the log."""
+
+_LIST_OF: Final = f"""
+MATCH (:Identity {{id: $identity}})<-[:AFFECTED]-(d:Decision) WHERE d.sequence < $before
+WITH d ORDER BY d.sequence DESC LIMIT $limit
+RETURN {_ROW}
+"""
+
+_GET: Final = f"MATCH (d:Decision {{id: $id}}) RETURN {_ROW}"
+
+_START: Final[Place] = (1 << 62,)
+_CHECKED_AT_ONCE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A decision as the log has it."""
+
+    decision: Decision
+    sequence: int
+    """Its place in the log, from 1, without gaps."""
+    at: Instant
+    policy_version: str
+    prev_hash: str
+    """The seal of the commit before; empty for the first."""
+    hash: str
+    """The seal of its own commit, over all decisions of that commit and the seal before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether the log is as it was written."""
+
+    decisions: int
+    """How many are as they were written, from the first on."""
+    fault: str = ""
+    """What is wrong with the one that follows; empty if nothing is wrong at all."""
+
+
+def list_decisions(
+    reader: Reader, identity: str = "", *, size: int = 0, token: str = "", seconds: float | None = None
+) -> Page[Logged]:
+    """One page of the log, newest first; with ``identity`` only what affected the identity of that id.
+
+    Raises InvalidInput (field ``page_token``).
+    """
+    asked = ("decisions", identity)
+    (before,) = place_of(asked, token, _START)
+    size = size_of(size)
+    text = _LIST_OF if identity else _LIST
+    rows = reader.rows(text, seconds=seconds, before=before, limit=size + 1, identity=identity)
+    found = sorted((_logged(row) for row in rows), key=lambda d: -d.sequence)
+    more = len(found) > size
+    return Page(tuple(found[:size]), token_of(asked, (found[size - 1].sequence,)) if more else "")
+
+
+def get_decision(reader: Reader, id: str, *, seconds: float | None = None) -> Logged:
+    """One decision. Raises NotFound."""
+    rows = reader.rows(_GET, id=id, seconds=seconds)
+    if not rows:
+        raise NotFound("decision", id)
+    return _logged(rows[0])
+
+
+def verify_log(reader: Reader) -> Verification:
+    """Whether every seal still follows from the decisions and the seal before it, up to the log's head.
+
+    What is written meanwhile is not looked at.
+    """
+    heads = reader.rows(_HEAD)
+    last, head = heads[0] if heads else (0, "")
+    sealed, previous = 0, ""
+    for commit in _commits(reader, last):
+        fault = _fault(commit, sealed, previous)
+        if fault:
+            return Verification(sealed, fault)
+        sealed, previous = commit[-1].sequence, commit[-1].hash
+    if sealed != last:
+        return Verification(sealed, f"decision {sealed + 1} is missing")
+    return Verification(sealed, "" if previous == head else "the log's head bears another seal than its last decision")
+
+
+def _commits(reader: Reader, last: int) -> Iterator[list[Logged]]:
+    """The decisions from the first on, those of one commit together."""
+    for _, commit in groupby(_all(reader, last), key=lambda d: d.hash):
+        yield list(commit)
+
+
+def _all(reader: Reader, last: int) -> Iterator[Logged]:
+    for first in range(1, last + 1, _CHECKED_AT_ONCE):
+        before = min(first + _CHECKED_AT_ONCE, last + 1)
+        rows = reader.rows(_LIST, before=before, limit=before - first)
+        yield from sorted((_logged(row) for row in rows), key=lambda d: d.sequence)
+
+
+def _fault(commit: Sequence[Logged], sealed: int, previous: str) -> str:
+    for number, logged in enumerate(commit, start=sealed + 1):
+        if logged.sequence != number:
+            return f"decision {number} is missing"
+    first = commit[0]
+    if any((d.prev_hash, d.at, d.policy_version) != (previous, first.at, first.policy_version) for d in commit):
+        return f"decision {first.sequence} and its commit do not follow the seal before it"
+    if seal(previous, [log_row(d.decision, d.sequence) for d in commit], first.policy_version, first.at) != first.hash:
+        return f"decisions {first.sequence} to {commit[-1].sequence} are not what was sealed"
+    return ""
+
+
+def _logged(row: Any) -> Logged:
+    (
+        id, sequence, kind, actor, reason, members, origins, identity, causes, affected, policy_version, at,
+        prev_hash, hash,
+    ) = row  # fmt: skip
+    decision = Decision(
+        id=id,
+        kind=DecisionKind(kind),
+        identities=(identity, *(other for other in affected if other != identity)),
+        moves=tuple(Move(m, origin, identity) for m, origin in zip(members, origins, strict=True)),
+        causes=tuple(causes),
+        actor=actor,
+        reason=reason,
+    )
+    return Logged(decision, sequence, at, policy_version, prev_hash, hash)
