@@ -17,6 +17,7 @@ from onefold.graph.embedded import EmbeddedEngine
 from onefold.graph.endpoint import Endpoint
 from onefold.graph.ingest import Writer, ingest
 from onefold.graph.lane import WriterLanes
+from onefold.graph.reader import Reader
 from onefold.service import wire
 from onefold.service.identity_servicer import IdentityServicer
 from onefold.service.metrics import Exposition, process_registry
@@ -36,6 +37,7 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     schema.ensure(driver, database)
     registry = process_registry()
     retries = Counter("onefold_write_retries", "Attempts of a write that were repeated.", ["why"], registry=registry)
+    reader = Reader(driver, database, policy)
     writer = Writer(driver, database, policy, now, new_id, on_retry=lambda why: retries.labels(why).inc())
     lanes = WriterLanes(
         partial(ingest, writer),
@@ -51,7 +53,7 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     services = [
         Service(
             identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
-            IdentityServicer(lanes, policy),
+            IdentityServicer(lanes, reader, now),
             _name(identity_service_pb2, "IdentityService"),
         ),
     ]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from queue import Queue
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
 from onefold.graph.errors import DeadlineExceeded, InvalidInput, OnefoldError, Violation
+from onefold.graph.fetch import fetch_component
+from onefold.graph.identity import find
 from onefold.graph.ingest import Batch as Items
 from onefold.graph.ingest import Outcome
 from onefold.graph.lane import WriterLanes
-from onefold.graph.model import Item, OperatorBan, OperatorMatch
-from onefold.graph.policy import Policy
+from onefold.graph.model import Instant, Item, OperatorBan, OperatorMatch
+from onefold.graph.network import network
+from onefold.graph.reader import Reader
 from onefold.service import convert
 from onefold.service.interceptors import deadline
 from onefold.service.status import status_of
@@ -48,9 +51,11 @@ class _Parsed:
 class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     """Takes items to the writer lanes, and asks the graph who is who."""
 
-    def __init__(self, lanes: WriterLanes, policy: Policy) -> None:
+    def __init__(self, lanes: WriterLanes, reader: Reader, clock: Callable[[], Instant]) -> None:
         self._lanes = lanes
-        self._policy = policy
+        self._reader = reader
+        self._policy = reader.policy
+        self._clock = clock
 
     def IngestRecords(  # noqa: N802
         self,
@@ -91,8 +96,7 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
                 yield pending.acknowledgement()
         finally:
             stopped.set()
-            while not inbox.empty():
-                inbox.get()
+            _drop_all(inbox)
 
     def _read(
         self,
@@ -127,11 +131,26 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         if last is not None and any(isinstance(i, OperatorMatch | OperatorBan) for i in parsed.items):
             # An operator's word names records that must be known; they may be in the message before.
             last.exception()
-        return _Pending(
-            request.message.sequence, parsed, self._lanes.submit(Items(parsed.items), deadline(context))
-        )
+        return _Pending(request.message.sequence, parsed, self._lanes.submit(Items(parsed.items), deadline(context)))
 
-    def _parse(self, batch: Batch[object], messages: Sequence[record_pb2.Item]) -> _Parsed:  # type: ignore[type-var]
+    def ResolveIdentity(  # noqa: N802
+        self, request: identity_service_pb2.ResolveIdentityRequest, context: grpc.ServicerContext
+    ) -> identity_service_pb2.ResolveIdentityResponse:
+        """Who it is, as of now."""
+        subject = convert.parse_subject(request.subject, self._policy)
+        return convert.found_to_proto(find(self._reader, subject, seconds=deadline(context)))
+
+    def GetIdentityGraph(  # noqa: N802
+        self, request: identity_service_pb2.GetIdentityGraphRequest, context: grpc.ServicerContext
+    ) -> identity_service_pb2.GetIdentityGraphResponse:
+        """The records and identifiers around one identity, and what the policy makes of each link."""
+        subject = convert.parse_subject(request.subject, self._policy)
+        component = fetch_component(self._reader, subject, seconds=deadline(context))
+        (identity,) = component.identities
+        whole = network(component, self._policy, self._clock())
+        return convert.graph_to_proto(identity, whole.around(identity))
+
+    def _parse(self, batch: Batch[Any], messages: Sequence[record_pb2.Item]) -> _Parsed:
         parsed = _Parsed([], [])
         for index, message in enumerate(messages):
             broken = batch.refused.get(index)
@@ -147,6 +166,14 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         return parsed
 
 
+def _drop_all(inbox: Queue[_Pending | BaseException | None]) -> None:
+    """Makes room for whatever the reading thread still puts, so that it ends; writes that have not begun never will."""
+    while not inbox.empty():
+        pending = inbox.get()
+        if isinstance(pending, _Pending) and pending.written is not None:
+            pending.written.cancel()
+
+
 @dataclass(slots=True)
 class _Pending:
     """A message of a stream that waits for its commit."""
@@ -159,11 +186,7 @@ class _Pending:
     def acknowledgement(self) -> identity_service_pb2.StreamRecordsResponse:
         """What the client reads once the message is durable; raises what kept it from becoming so."""
         if self.refused is not None:
-            return identity_service_pb2.StreamRecordsResponse(
-                sequence=self.sequence, status=status_of(self.refused)
-            )
+            return identity_service_pb2.StreamRecordsResponse(sequence=self.sequence, status=status_of(self.refused))
         assert self.parsed is not None
         outcomes = self.written.result() if self.written is not None else []
-        return identity_service_pb2.StreamRecordsResponse(
-            sequence=self.sequence, results=self.parsed.answer(outcomes)
-        )
+        return identity_service_pb2.StreamRecordsResponse(sequence=self.sequence, results=self.parsed.answer(outcomes))

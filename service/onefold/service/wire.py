@@ -21,6 +21,7 @@ import protovalidate
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
+
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.v1 import audit_service_pb2, identity_service_pb2, prediction_service_pb2, profile_service_pb2
 

@@ -6,6 +6,7 @@ Pairs are symmetric: ``parse_x`` takes a message that already obeys the contract
 
 from onefold.service.convert.identities import (
     found_to_proto,
+    graph_to_proto,
     outcome_to_proto,
     parse_subject,
     refused_to_proto,
@@ -29,6 +30,7 @@ __all__ = [
     "date_to_proto",
     "event_to_proto",
     "found_to_proto",
+    "graph_to_proto",
     "money_to_proto",
     "order_to_proto",
     "outcome_to_proto",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from onefold.graph.decide import Refused
 from onefold.graph.errors import InvalidInput, Violation
-from onefold.graph.identity import Found, Identity, Subject
-from onefold.graph.ingest import Outcome, Refused
+from onefold.graph.identity import Found, Identity
+from onefold.graph.ingest import Outcome
+from onefold.graph.network import Edge, Network, Node
 from onefold.graph.policy import Policy
-from onefold.graph.resolve import PPM
+from onefold.graph.resolve import PPM, RefusalReason
+from onefold.graph.subject import Subject
 from onefold.service.convert.items import (
     parse_customer_key,
     parse_identifier,
     parse_order_key,
     record_to_proto,
 )
-from onefold.service.convert.values import timestamp_to_proto
+from onefold.service.convert.values import maybe_timestamp_to_proto, timestamp_to_proto
 from onefold.service.status import status_of
 from onefold.v1 import identity_pb2, identity_service_pb2
 
@@ -55,6 +58,40 @@ def identity_to_proto(identity: Identity) -> identity_service_pb2.Identity:
     )
 
 
+def graph_to_proto(identity: str, network: Network) -> identity_service_pb2.GetIdentityGraphResponse:
+    """The part of the graph that is about one identity."""
+    return identity_service_pb2.GetIdentityGraphResponse(
+        identity=identity,
+        nodes=[_node_to_proto(node) for node in network.nodes.values()],
+        edges=[_edge_to_proto(edge) for edge in network.edges],
+    )
+
+
+def _node_to_proto(node: Node) -> identity_service_pb2.GraphNode:
+    return identity_service_pb2.GraphNode(
+        name=node.name,
+        label=node.label,
+        shared=node.shared,
+        identity=node.identity,
+        display_name=node.display_name,
+    )
+
+
+def _edge_to_proto(edge: Edge) -> identity_service_pb2.GraphEdge:
+    return identity_service_pb2.GraphEdge(
+        start=edge.start,
+        end=edge.end,
+        type=edge.type,
+        sources=edge.sources,
+        confidence=edge.confidence / PPM,
+        eligible=edge.eligible,
+        first_seen_time=maybe_timestamp_to_proto(edge.first_seen),
+        last_seen_time=maybe_timestamp_to_proto(edge.last_seen),
+        observations=edge.observations,
+        refusal_reason=refusal_reason_to_proto(edge.refusal),
+    )
+
+
 def outcome_to_proto(index: int, outcome: Outcome) -> identity_service_pb2.ItemResult:
     """What became of an item; its violations' paths begin at the request."""
     if outcome.violations:
@@ -78,7 +115,7 @@ def refusal_to_proto(refused: Refused) -> identity_pb2.Refusal:
     """A join that the policy refused."""
     refusal = refused.refusal
     message = identity_pb2.Refusal(
-        reason=identity_pb2.RefusalReason.Value(f"REFUSAL_REASON_{refusal.reason.value}"),
+        reason=refusal_reason_to_proto(refusal.reason),
         kind=refusal.kind,
         limit=refusal.limit,
         record=refusal.record,
@@ -91,3 +128,10 @@ def refusal_to_proto(refused: Refused) -> identity_pb2.Refusal:
     else:
         message.other_record = refusal.owner
     return message
+
+
+def refusal_reason_to_proto(reason: RefusalReason | None) -> identity_pb2.RefusalReason.ValueType:
+    """Why a join was refused; unspecified for one that was not."""
+    if reason is None:
+        return identity_pb2.REFUSAL_REASON_UNSPECIFIED
+    return identity_pb2.RefusalReason.Value(f"REFUSAL_REASON_{reason.value}")
