@@ -62,10 +62,12 @@ def world(seed: int, records: int = 8) -> tuple[Edges, list[Ban], int]:
                 assurance = rng.choice(["verified", "verified", "declared", "observed"])
                 links.append(Link(name, value, source, assurance, rng.randint(0, 9)))
     customers = [n for n in names if n.startswith("customer:")]
-    matches, bans = [], []
+    matches: list[Match] = []
+    bans: list[Ban] = []
     if len(customers) >= 2:
-        for _ in range(rng.randint(0, 2)):
-            matches.append(Match(*rng.sample(customers, 2), rng.randint(0, 9)))
-        for _ in range(rng.randint(0, 2)):
-            bans.append(Ban(*rng.sample(customers, 2), rng.randint(0, 6), rng.choice([None, 7, 20])))
+        matches = [Match(*rng.sample(customers, 2), rng.randint(0, 9)) for _ in range(rng.randint(0, 2))]
+        bans = [
+            Ban(*rng.sample(customers, 2), rng.randint(0, 6), rng.choice([None, 7, 20]))
+            for _ in range(rng.randint(0, 2))
+        ]
     return Edges(links, matches, names), bans, rng.choice([5, 8, 30])

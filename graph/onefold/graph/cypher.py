@@ -155,7 +155,7 @@ SET o += r[1], o.refunded_micros = 0, o.placed_at = datetime({epochMillis: r[2]}
 """
 
 DESCRIBE_ORDERS: Final = """
-UNWIND $rows AS r MATCH (o:Order {key: r[0]}) 
+UNWIND $rows AS r MATCH (o:Order {key: r[0]})
 WITH o, r, o.created_at AS created_at, o.component AS component, o.refunded_micros AS refunded
 SET o = r[1], o.component = component, o.created_at = created_at, o.refunded_micros = refunded,
     o.placed_at = datetime({epochMillis: r[2]}), o.observed_at = datetime({epochMillis: r[3]})
@@ -168,11 +168,13 @@ MATCH (o)-[c:CONTAINS]->() DELETE c
 """Takes the lines of a replaced version away."""
 
 PLACE_ORDERS: Final = """
-UNWIND $rows AS r MATCH (c:Customer {key: r[0]}) UNWIND r[1] AS k MATCH (o:Order {key: k}) CREATE (c)-[:PLACED]->(o)
+UNWIND $rows AS r MATCH (c:Customer {key: r[0]}) UNWIND r[1] AS k MATCH (o:Order {key: k})
+CREATE (c)-[:PLACED]->(o)
 """
 
 JOIN_ORDERS: Final = """
-UNWIND $rows AS r MATCH (o:Order {key: r[0]}), (i:Identity {id: r[1]}) SET o.component = r[2] CREATE (o)-[:MEMBER_OF]->(i)
+UNWIND $rows AS r MATCH (o:Order {key: r[0]}), (i:Identity {id: r[1]})
+SET o.component = r[2] CREATE (o)-[:MEMBER_OF]->(i)
 """
 """Makes guest orders members of their identities."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from onefold.graph.evidence import Evidence
-from onefold.graph.model import IdentifierKey, Instant, RecordName
+from onefold.graph.model import IdentifierKey, Instant, OperatorBan, OperatorMatch, RecordName
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import Partition, Refusal, components, resolve
 
@@ -295,8 +295,10 @@ def _causes_of(group: _Group, causes: Mapping[RecordName, list[str]]) -> tuple[s
 
 
 def _operators_words(evidence: Evidence, plan: Plan, new_id: Callable[[], str]) -> list[Decision]:
-    words = [(DecisionKind.OPERATOR_MATCH, item, "=") for item in evidence.new_matches]
-    words += [(DecisionKind.OPERATOR_BAN, item, "!=") for item in evidence.new_bans]  # type: ignore[list-item]
+    words: list[tuple[DecisionKind, OperatorMatch | OperatorBan, str]] = [
+        *((DecisionKind.OPERATOR_MATCH, item, "=") for item in evidence.new_matches),
+        *((DecisionKind.OPERATOR_BAN, item, "!=") for item in evidence.new_bans),
+    ]
     return [
         Decision(
             id=new_id(),

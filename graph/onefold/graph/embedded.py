@@ -6,7 +6,7 @@ installed package and runs them, with everything the engine keeps under ``<data 
     databases/         the graph
     root.password      the engine's password, one file per account, readable by the owner only
     lock               held (flock) by the service, the supervisor and the engine: free means nobody runs
-    owner.json         who holds the lock: process ids with their start times
+    owner.json         who holds the lock: process ids with their start times, and the engine's port
     log/               engine.log (rotated, 3 x 10 MB), console.log (what the Java runtime says, last start)
     logging.properties, config/   written by this module and by the engine
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import platform
 import re
@@ -39,7 +40,9 @@ from neo4j.exceptions import DriverError, Neo4jError
 
 from onefold.graph import supervisor
 from onefold.graph.endpoint import Endpoint
-from onefold.graph.errors import EngineError
+from onefold.graph.errors import EngineError, Unavailable
+
+_log = logging.getLogger(__name__)
 
 _PACKAGE: Final = "arcadedb_embedded"
 _DATABASE: Final = "onefold"
@@ -69,10 +72,11 @@ java.util.logging.FileHandler.formatter = com.arcadedb.log.LogFormatter
 
 
 class EmbeddedEngine:
-    """One engine on one data folder, started, watched and stopped by this object.
+    """One engine on one data folder: started, watched and stopped by this object.
 
-    Use it as a context manager, or call :meth:`start` and :meth:`stop`. After the engine died, :meth:`start`
-    starts it again, on the same port where that is still free. Methods may be called from any thread.
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`. Between the two an engine that dies is
+    started again, where it was, so that open drivers find it: a matter of seconds in which they get errors that
+    say to try again. Methods may be called from any thread.
     """
 
     def __init__(
@@ -80,25 +84,28 @@ class EmbeddedEngine:
         data_folder: Path | str,
         *,
         heap: str = "1g",
+        restarts: bool = True,
         statement_seconds: float = 300.0,
         start_seconds: float = 60.0,
         stop_seconds: float = 20.0,
     ) -> None:
         """``heap`` is the engine's memory (``512m``, ``4g``); a quarter of it caches pages of the graph.
 
-        ``statement_seconds`` ends any statement that takes longer: the engine knows no time limit of a client,
-        and does not notice when one is gone. ``start_seconds`` bounds the wait for the first answer (recovery
-        after a crash takes its time); ``stop_seconds`` is what the engine gets to end in order before it is
-        killed.
+        ``restarts=False`` leaves an engine that died to the caller: :meth:`is_alive` tells, :meth:`start` starts it.
+        ``statement_seconds`` ends any statement that takes longer: the engine knows no time limit of a client, and
+        does not notice when one is gone. ``start_seconds`` bounds the wait for the first answer (recovery after a
+        crash takes its time); ``stop_seconds`` is what the engine gets to end in order before it is killed.
         """
         if not re.fullmatch(r"[1-9][0-9]*[mMgG]", heap):
             raise EngineError(f"the engine's heap is a size like 512m or 4g, not {heap!r}")
         self._folder = Path(data_folder).expanduser().absolute() / "engine"
         self._heap = heap
+        self._restarts = restarts
         self._statement_seconds = statement_seconds
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self._mutex = threading.RLock()
+        self._stopping = threading.Event()
         self._lock: IO[str] | None = None
         self._supervisor: subprocess.Popen[str] | None = None
         self._port = 0
@@ -118,32 +125,17 @@ class EmbeddedEngine:
                 on a full disk; or the engine did not come up. The message says what to do.
         """
         with self._mutex:
+            self._stopping.clear()
             # A process that was just killed still looks alive for a moment; only an answer tells.
             if not (self.is_alive() and self._answers()):
-                java, class_path = _installation()
-                try:
-                    self._make_folder()
-                    self._take_lock()
-                    self._prepare_folder()
-                    self._launch(java, class_path)
-                except BaseException as error:
-                    self.stop()
-                    if isinstance(error, OSError):
-                        raise EngineError(
-                            f"can't write to the data folder {self._folder}: {error.strerror or error}."
-                            " Give this user the right to write there, or set ONEFOLD_DATA_FOLDER"
-                        ) from error
-                    raise
+                self._start(stay=False)
             return self._endpoint()
 
     def stop(self) -> None:
         """End the engine in order, or by force after ``stop_seconds``. Nothing happens if none runs."""
+        self._stopping.set()
         with self._mutex:
-            self._end_process()
-            if self._lock is not None:
-                self._owner_file.unlink(missing_ok=True)
-                self._lock.close()
-                self._lock = None
+            self._release()
 
     def is_alive(self) -> bool:
         """Whether the engine's process runs. (It may still be busy; a statement tells.)"""
@@ -157,6 +149,48 @@ class EmbeddedEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _start(self, *, stay: bool) -> None:
+        java, class_path = _installation()
+        try:
+            self._make_folder()
+            self._take_lock()
+            self._prepare_folder()
+            process = self._launch(java, class_path, stay=stay)
+        except BaseException as error:
+            self._release()
+            if isinstance(error, OSError):
+                raise EngineError(
+                    f"can't write to the data folder {self._folder}: {error.strerror or error}."
+                    " Give this user the right to write there, or set ONEFOLD_DATA_FOLDER"
+                ) from error
+            raise
+        if self._restarts:
+            threading.Thread(target=self._watch, args=(process,), name="onefold-engine", daemon=True).start()
+
+    def _watch(self, process: subprocess.Popen[str]) -> None:
+        """Start the engine again when the process ends without having been stopped, until that succeeds."""
+        process.wait()
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            with self._mutex:
+                if self.is_alive():
+                    return
+                _log.warning("the embedded engine ended unexpectedly; it is started again")
+                try:
+                    self._start(stay=True)
+                except EngineError as error:
+                    _log.error("the embedded engine could not be started again: %s", error)
+                else:
+                    return
+            pause = min(max(1.0, 2 * pause), 60.0)
+
+    def _release(self) -> None:
+        self._end_process()
+        if self._lock is not None:
+            self._owner_file.unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
 
     # The folder
 
@@ -235,17 +269,19 @@ class EmbeddedEngine:
 
     # The process
 
-    def _launch(self, java: Path, class_path: str) -> None:
+    def _launch(self, java: Path, class_path: str, *, stay: bool) -> subprocess.Popen[str]:
         for _ in range(_PORT_ATTEMPTS):
-            self._port = _free_port(preferred=self._port)
-            self._spawn(self._command(java, class_path))
+            if not (self._port and _is_free(self._port)):
+                if stay:
+                    raise EngineError(f"port {self._port}, where open drivers look for it, is taken by another process")
+                self._port = _free_port()
+            process = self._spawn(self._command(java, class_path))
             if self._answers():
-                return
+                return process
             self._end_process()
             # Between the choice of the port and the engine's bind, another process may have taken it.
             if _is_free(self._port):
                 break
-            self._port = 0
         raise EngineError(f"the engine ended while it started: {self._last_words()}")
 
     def _command(self, java: Path, class_path: str) -> list[str]:
@@ -287,7 +323,7 @@ class EmbeddedEngine:
             "com.arcadedb.server.ArcadeDBServer",
         ]
 
-    def _spawn(self, command: list[str]) -> None:
+    def _spawn(self, command: list[str]) -> subprocess.Popen[str]:
         assert self._lock is not None
         lock = self._lock.fileno()
         self._end_process()
@@ -308,13 +344,14 @@ class EmbeddedEngine:
             line = out.readline()
         if line:
             engine = _Process.of(int(line))
-            self._write_owner(_Owner(_Process.current(), _Process.of(process.pid), engine))
+            self._write_owner(_Owner(_Process.current(), _Process.of(process.pid), engine, self._port))
+        return process
 
     def _answers(self) -> bool:
         """Wait for the engine's first answer; False if it failed instead."""
         deadline = time.monotonic() + self._start_seconds
         endpoint = self._endpoint()
-        while self.is_alive() and not self._has_failed():
+        while self.is_alive() and not self._has_failed() and not self._stopping.is_set():
             if not _is_free(self._port):
                 with contextlib.suppress(DriverError, Neo4jError):
                     _ping(endpoint)
@@ -353,6 +390,28 @@ class EmbeddedEngine:
         return "\n".join([*said, f"(more in {self.log_folder})"])
 
 
+def running(data_folder: Path | str) -> Endpoint:
+    """Where the engine of the service that runs on this data folder answers. For tools beside the service.
+
+    Raises:
+        Unavailable: no service runs on it (or its engine is still to be started).
+        EngineError: it belongs to another user.
+    """
+    folder = Path(data_folder).expanduser().absolute() / "engine"
+    try:
+        owner = _Owner.parse((folder / "owner.json").read_text())
+        if owner.port and owner.engine and owner.engine.is_running():
+            password = (folder / f"{_USER}.password").read_text()
+            return Endpoint(f"bolt://127.0.0.1:{owner.port}", _USER, password, _DATABASE)
+    except FileNotFoundError:
+        pass
+    except PermissionError as error:
+        raise EngineError(f"{error.filename} can be read by the user of the service only: be that one") from error
+    raise Unavailable(
+        f"no Onefold service runs on {folder.parent}: start it (onefold serve), or set ONEFOLD_DATA_FOLDER"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Process:
     """A process that can't be mistaken for a later one with the same id."""
@@ -384,14 +443,19 @@ class _Owner:
     service: _Process
     supervisor: _Process | None = None
     engine: _Process | None = None
+    port: int = 0
+    """Where the engine listens, or will; 0 before there is one."""
 
     @staticmethod
     def parse(text: str) -> _Owner:
-        return _Owner(**{role: _Process(**process) for role, process in json.loads(text).items()})
+        kept = json.loads(text)
+        port = kept.pop("port", 0)
+        return _Owner(**{role: _Process(**process) for role, process in kept.items()}, port=port)
 
     def render(self) -> str:
         roles = {"service": self.service, "supervisor": self.supervisor, "engine": self.engine}
-        return json.dumps({r: {"pid": p.pid, "started": p.started} for r, p in roles.items() if p})
+        processes = {r: {"pid": p.pid, "started": p.started} for r, p in roles.items() if p}
+        return json.dumps(processes | {"port": self.port})
 
     def kill_orphans(self) -> None:
         for process in (self.supervisor, self.engine):
@@ -458,9 +522,7 @@ def _ping(endpoint: Endpoint) -> None:
         session.run("RETURN 1").consume()
 
 
-def _free_port(preferred: int) -> int:
-    if preferred and _is_free(preferred):
-        return preferred
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

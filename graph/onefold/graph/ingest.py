@@ -14,7 +14,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import neo4j
 from neo4j.exceptions import (
@@ -128,7 +128,7 @@ def _attempt(writer: Writer, batches: Sequence[Batch], seconds: float | None) ->
         answered = _read_answers(tx, batches)
         items = [item for b in batches if b.request_id not in answered for item in b.items]
         if not items:
-            return [answered[b.request_id] if b.request_id in answered else [] for b in batches]
+            return [answered.get(b.request_id, []) for b in batches]
         evidence = store.read(tx, Touched.by(items), writer.policy, lock)
         before = _identities(evidence)
         accepted = [_fold(evidence, item) for item in items]
@@ -263,6 +263,6 @@ def _from_json(text: str) -> list[Outcome]:
     ]
 
 
-def _refusal(fields: list[object]) -> Refusal:
-    reason, *rest, holders = fields
-    return Refusal(RefusalReason(reason), *rest, holders=tuple(holders))  # type: ignore[arg-type]
+def _refusal(fields: Sequence[Any]) -> Refusal:
+    named = dict(zip(Refusal.__slots__, fields, strict=True))
+    return Refusal(**named | {"reason": RefusalReason(named["reason"]), "holders": tuple(named["holders"])})

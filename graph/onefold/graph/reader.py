@@ -50,9 +50,17 @@ class Reader:
         raise DeadlineExceeded("the deadline ran out before the graph answered")
 
     def stream(self, text: str, /, *, batch: int, **parameters: Any) -> Iterator[neo4j.Record]:
-        """The rows of one statement as they come, ``batch`` of them at a time; errors are the driver's own."""
-        with self._session(fetch_size=batch) as session:
-            yield from session.run(text, parameters)
+        """The rows of one statement as they come, ``batch`` of them at a time.
+
+        Raises Unavailable when the engine can't be reached or goes away: what came before is no answer then.
+        """
+        try:
+            with self._session(fetch_size=batch) as session:
+                yield from session.run(text, parameters)
+        except (DriverError, Neo4jError) as err:
+            if not err.is_retryable():
+                raise
+            raise Unavailable("the graph engine can't be reached") from err
 
     def _session(self, fetch_size: int = -1) -> neo4j.Session:
         # A follower of a cluster that has not caught up with this process's own writes waits until it has.

@@ -141,7 +141,7 @@ def resolve(
     """
     instant = _last_instant(edges, bans) if as_of is None else as_of
     pairs = _pairs(edges.links, policy, instant)
-    distinct = _distinct(edges.links, pairs, policy, instant)
+    distinct = _distinct(pairs)
     shared = frozenset(edges.shared) | {
         v for v, d in distinct.items() if d > policy.kind(kind_of(v)).shared_above
     }
@@ -151,22 +151,13 @@ def resolve(
     accumulated = _accumulated(confidence, seen, threshold, policy)
     joins += accumulated
     joins += [_operator_join(m) for m in edges.matches if m.at <= instant]
-    joins.sort(key=_canonical)
     records = {*edges.records, *(r for r, _ in pairs)}
     for m in edges.matches:
         records.update((m.a, m.b))
     banned = [b for b in bans if b.at <= instant and (b.expires_at is None or instant < b.expires_at)]
-    merger = _Merger(records, claims, banned, policy)
-    refused = [(join, why) for join in joins if (why := merger.join(join)) is not None]
-    partition = Partition(
-        merger.roots(), owner, shared, confidence, {(j.a, j.b): j.confidence for j in accumulated}
-    )
-    refusals = [
-        merger.refusal(join, why)
-        for join, why in refused
-        if partition.root[join.a] != partition.root[join.b]
-    ]
-    return partition, refusals
+    forest, refusals = _merge(records, joins, claims, banned, policy)
+    scores = {(j.a, j.b): j.confidence for j in accumulated}
+    return Partition(forest.names(records), owner, shared, confidence, scores), refusals
 
 
 def components(
@@ -223,12 +214,7 @@ def _pairs(
     return pairs
 
 
-def _distinct(
-    links: Iterable[Link],
-    pairs: Mapping[_Pair, tuple[dict[str, float], Instant]],
-    policy: Policy,
-    as_of: Instant,
-) -> dict[IdentifierKey, int]:
+def _distinct(pairs: Mapping[_Pair, tuple[dict[str, float], Instant]]) -> dict[IdentifierKey, int]:
     """How many persons each identifier seems to have: for each source its distinct customers, plus its guest orders
     counted by their strongest other identifier (those that have no other count once); the largest over sources."""
     orders: dict[RecordName, list[tuple[float, IdentifierKey]]] = defaultdict(list)
@@ -331,17 +317,26 @@ def _joins(
         if len(records) == 1:
             owner[identifier] = records[0]
             continue
-        first = min(
-            records,
-            key=lambda r: (-confidence[r, identifier], seen[r, identifier], _hash(r, identifier)),
-        )
-        owner[identifier] = first
+        first = owner[identifier] = _first(records, identifier, confidence, seen)
         joins += [
             _Join(r, first, identifier, confidence[r, identifier], seen[r, identifier], False)
             for r in records
             if r != first
         ]
     return joins, owner, claims
+
+
+def _first(
+    records: list[RecordName],
+    identifier: IdentifierKey,
+    confidence: Mapping[_Pair, int],
+    seen: Mapping[_Pair, Instant],
+) -> RecordName:
+    """The record whose link to the identifier comes first in canonical order."""
+    rank = {r: (-confidence[r, identifier], seen[r, identifier]) for r in records}
+    best = min(rank.values())
+    ties = [r for r in records if rank[r] == best]
+    return ties[0] if len(ties) == 1 else min(ties, key=lambda r: _hash(r, identifier))
 
 
 def _accumulated(
@@ -377,7 +372,7 @@ def _accumulated(
     return joins
 
 
-# -- 6, 8, 9: the ordered greedy -------------------------------------------------------------------------------------
+# -- 6, 8, 9: merging, and the ordered greedy where a rule could bite ------------------------------------------------
 
 
 class _Forest:
@@ -407,14 +402,12 @@ class _Forest:
             self.size[a] = size_a + size_b
         return a
 
-
-@dataclass(slots=True)
-class _Stake:
-    """What an identity in the making holds that could keep it from joining another one."""
-
-    claims: dict[str, set[IdentifierKey]] = field(default_factory=dict)
-    sources: dict[str, RecordName] = field(default_factory=dict)
-    bans: set[int] = field(default_factory=set)
+    def names(self, records: Iterable[RecordName]) -> dict[RecordName, RecordName]:
+        """Each record's set, named by its alphabetically first record."""
+        name: dict[str, RecordName] = {}
+        for record in sorted(records):
+            name.setdefault(self.find(record), record)
+        return {record: name[self.find(record)] for record in records}
 
 
 class _Why(NamedTuple):
@@ -424,125 +417,162 @@ class _Why(NamedTuple):
     holders: tuple[RecordName, ...] = ()
 
 
-class _Merger:
-    """Joins identities one by one, refusing what the policy forbids.
+def _merge(
+    records: Collection[RecordName],
+    joins: Sequence[_Join],
+    claims: Mapping[RecordName, set[IdentifierKey]],
+    bans: Sequence[Ban],
+    policy: Policy,
+) -> tuple[_Forest, list[Refusal]]:
+    """The identities, and the refusals in canonical order.
 
-    Only kinds, sources and bans that could bite within the given records are tracked at all; where nothing is at
-    stake this is plain connected components.
+    Where nothing is at stake the joins' order does not matter and this is plain connected components.
     """
-
-    def __init__(
-        self,
-        records: Iterable[RecordName],
-        claims: Mapping[RecordName, set[IdentifierKey]],
-        bans: Sequence[Ban],
-        policy: Policy,
-    ) -> None:
-        self._records = list(records)
-        self._forest = _Forest(self._records)
-        self._claims = claims
-        self._bans = bans
-        self._limits = _limits_at_stake(claims, policy)
-        deduplicated = _sources_at_stake(self._records, policy)
-        self._stakes: dict[RecordName, _Stake] = {}
-        if self._limits or deduplicated or bans:
-            self._lay_stakes(deduplicated)
-
-    def _lay_stakes(self, deduplicated: set[str]) -> None:
-        for record in self._records:
-            stake = _Stake()
-            for identifier in self._claims.get(record, ()):
-                kind = kind_of(identifier)
-                if kind in self._limits:
-                    stake.claims.setdefault(kind, set()).add(identifier)
-            source = source_of(record)
-            if source in deduplicated and record.startswith("customer:"):
-                stake.sources[source] = record
-            self._stakes[record] = stake
-        for number, ban in enumerate(self._bans):
-            for end in (ban.a, ban.b):
-                if end in self._stakes:
-                    self._stakes[end].bans.add(number)
-
-    def join(self, join: _Join) -> _Why | None:
-        """None if the two ends are one identity now, else why they were kept apart."""
-        a, b = self._forest.find(join.a), self._forest.find(join.b)
-        if a == b:
-            return None
-        if not self._stakes:
-            self._forest.union(a, b)
-            return None
-        left, right = self._stakes[a], self._stakes[b]
-        why = self._forbidden(a, b, left, right, join.operator)
+    whole = _Forest(records)
+    for join in joins:
+        whole.union(join.a, join.b)
+    stakes = _stakes(records, whole, claims, bans, policy)
+    if not stakes:
+        return whole, []
+    forest = _Forest(records)
+    contested = []
+    for join in joins:
+        if join.a in stakes:
+            contested.append(join)
+        else:
+            forest.union(join.a, join.b)
+    contested.sort(key=_canonical)
+    refused = []
+    for join in contested:
+        why = _join(join, forest, stakes, bans, policy)
         if why is not None:
-            return why
-        root = self._forest.union(a, b)
-        kept, gone = (left, right) if root == a else (right, left)
-        for kind, claimed in gone.claims.items():
-            kept.claims.setdefault(kind, set()).update(claimed)
-        kept.sources.update(gone.sources)
-        kept.bans |= gone.bans
-        return None
-
-    def _forbidden(self, a: str, b: str, left: _Stake, right: _Stake, operator: bool) -> _Why | None:
-        for number in sorted(left.bans & right.bans):
-            ban = self._bans[number]
-            if {self._forest.find(ban.a), self._forest.find(ban.b)} == {a, b}:
-                return _Why(RefusalReason.BAN, holders=tuple(sorted((ban.a, ban.b))))
-        if operator:
-            return None
-        for source in sorted(left.sources.keys() & right.sources.keys()):
-            holders = tuple(sorted((left.sources[source], right.sources[source])))
-            return _Why(RefusalReason.SOURCE, kind=source, limit=1, holders=holders)
-        for kind in sorted(left.claims.keys() & right.claims.keys()):
-            ours, theirs, limit = left.claims[kind], right.claims[kind], self._limits[kind]
-            union = len(ours | theirs)
-            if union > limit and union > len(ours) and union > len(theirs):
-                return _Why(RefusalReason.LIMIT, kind=kind, limit=limit, holders=self._holders(kind, a, b))
-        return None
-
-    def _holders(self, kind: str, a: str, b: str) -> tuple[RecordName, ...]:
-        return tuple(
-            sorted(
-                record
-                for record, claimed in self._claims.items()
-                if self._forest.find(record) in (a, b) and any(kind_of(v) == kind for v in claimed)
-            )
-        )
-
-    def roots(self) -> dict[RecordName, RecordName]:
-        """Each record's identity, named by its alphabetically first record."""
-        name: dict[str, RecordName] = {}
-        for record in sorted(self._records):
-            name.setdefault(self._forest.find(record), record)
-        return {record: name[self._forest.find(record)] for record in self._records}
-
-    def refusal(self, join: _Join, why: _Why) -> Refusal:
-        """The refusal as callers read it."""
-        return Refusal(
-            why.reason, join.a, join.b, join.identifier, join.confidence, why.kind, why.limit, why.holders
-        )
+            refused.append((join, why))
+    return forest, [
+        Refusal(why.reason, join.a, join.b, join.identifier, join.confidence, why.kind, why.limit, why.holders)
+        for join, why in refused
+        if forest.find(join.a) != forest.find(join.b)
+    ]
 
 
-def _limits_at_stake(claims: Mapping[RecordName, set[IdentifierKey]], policy: Policy) -> dict[str, int]:
-    """Kinds whose limit all the given records together exceed; the others can't bite."""
-    claimed: dict[str, set[IdentifierKey]] = defaultdict(set)
-    for identifiers in claims.values():
-        for identifier in identifiers:
-            claimed[kind_of(identifier)].add(identifier)
-    limits = {}
-    for kind, identifiers in claimed.items():
-        limit = policy.kind(kind).limit
-        if limit is not None and len(identifiers) > limit:
-            limits[kind] = limit
-    return limits
+@dataclass(slots=True)
+class _Stake:
+    """What an identity in the making holds that could keep it from joining another one."""
+
+    claims: dict[str, dict[IdentifierKey, set[RecordName]]] = field(default_factory=dict)
+    """By kind that could exceed its limit: the identifiers claimed, and by which records."""
+    sources: dict[str, RecordName] = field(default_factory=dict)
+    """Deduplicated sources with more than one record in play: the record here."""
+    bans: set[int] = field(default_factory=set)
+    """Bans with an end here, by number."""
+
+    def absorb(self, other: _Stake) -> None:
+        """Take in what a joined identity held."""
+        for kind, claimed in other.claims.items():
+            ours = self.claims.setdefault(kind, {})
+            for identifier, holders in claimed.items():
+                ours.setdefault(identifier, set()).update(holders)
+        self.sources.update(other.sources)
+        self.bans |= other.bans
 
 
-def _sources_at_stake(records: Iterable[RecordName], policy: Policy) -> set[str]:
-    """Deduplicated sources that have more than one of the given customers."""
-    once: set[str] = set()
-    more: set[str] = set()
+def _stakes(
+    records: Iterable[RecordName],
+    whole: _Forest,
+    claims: Mapping[RecordName, set[IdentifierKey]],
+    bans: Sequence[Ban],
+    policy: Policy,
+) -> dict[RecordName, _Stake]:
+    """The stake of every record that hangs together with enough others for some limit, source or ban to bite."""
+    limits = {kind: rule.limit for kind, rule in policy.kinds.items() if rule.limit is not None}
+    claimed: dict[tuple[str, str], set[IdentifierKey]] = defaultdict(set)
+    counted: dict[tuple[str, str], int] = defaultdict(int)
+    members: dict[str, list[RecordName]] = defaultdict(list)
     for record in records:
-        if record.startswith("customer:") and policy.is_deduplicated(source := source_of(record)):
-            (more if source in once else once).add(source)
-    return more
+        root = whole.find(record)
+        members[root].append(record)
+        for identifier in claims.get(record, ()):
+            kind = kind_of(identifier)
+            if kind in limits:
+                claimed[root, kind].add(identifier)
+        source = _deduplicated_source(record, policy)
+        if source is not None:
+            counted[root, source] += 1
+    tight = {key for key, identifiers in claimed.items() if len(identifiers) > limits[key[1]]}
+    doubled = {key for key, count in counted.items() if count > 1}
+    banned = {whole.find(b.a) for b in bans if {b.a, b.b} <= whole.parent.keys() and whole.find(b.a) == whole.find(b.b)}
+    stakes = {
+        record: _stake(record, root, claims, tight, doubled, policy)
+        for root in {root for root, _ in tight | doubled} | banned
+        for record in members[root]
+    }
+    for number, ban in enumerate(bans):
+        for end in (ban.a, ban.b):
+            if end in stakes:
+                stakes[end].bans.add(number)
+    return stakes
+
+
+def _stake(
+    record: RecordName,
+    root: str,
+    claims: Mapping[RecordName, set[IdentifierKey]],
+    tight: Collection[tuple[str, str]],
+    doubled: Collection[tuple[str, str]],
+    policy: Policy,
+) -> _Stake:
+    stake = _Stake()
+    for identifier in claims.get(record, ()):
+        kind = kind_of(identifier)
+        if (root, kind) in tight:
+            stake.claims.setdefault(kind, {})[identifier] = {record}
+    source = _deduplicated_source(record, policy)
+    if source is not None and (root, source) in doubled:
+        stake.sources[source] = record
+    return stake
+
+
+def _deduplicated_source(record: RecordName, policy: Policy) -> str | None:
+    source = source_of(record)
+    return source if policy.is_deduplicated(source) and record.startswith("customer:") else None
+
+
+def _join(
+    join: _Join, forest: _Forest, stakes: dict[RecordName, _Stake], bans: Sequence[Ban], policy: Policy
+) -> _Why | None:
+    """None if the two ends are one identity now, else why they were kept apart."""
+    a, b = forest.find(join.a), forest.find(join.b)
+    if a == b:
+        return None
+    left, right = stakes[a], stakes[b]
+    why = _banned(left, right, forest, bans)
+    if why is None and not join.operator:
+        why = _two_of_one_source(left, right) or _over_a_limit(left, right, policy)
+    if why is None:
+        root = forest.union(a, b)
+        stakes[root].absorb(right if root == a else left)
+    return why
+
+
+def _banned(left: _Stake, right: _Stake, forest: _Forest, bans: Sequence[Ban]) -> _Why | None:
+    for number in sorted(left.bans & right.bans):
+        ban = bans[number]
+        if forest.find(ban.a) != forest.find(ban.b):
+            return _Why(RefusalReason.BAN, holders=tuple(sorted((ban.a, ban.b))))
+    return None
+
+
+def _two_of_one_source(left: _Stake, right: _Stake) -> _Why | None:
+    for source in sorted(left.sources.keys() & right.sources.keys()):
+        holders = tuple(sorted((left.sources[source], right.sources[source])))
+        return _Why(RefusalReason.SOURCE, kind=source, limit=1, holders=holders)
+    return None
+
+
+def _over_a_limit(left: _Stake, right: _Stake, policy: Policy) -> _Why | None:
+    for kind in sorted(left.claims.keys() & right.claims.keys()):
+        ours, theirs, limit = left.claims[kind], right.claims[kind], policy.kind(kind).limit
+        union = len(ours.keys() | theirs.keys())
+        if limit is not None and union > max(limit, len(ours), len(theirs)):
+            holders = set().union(*ours.values(), *theirs.values())
+            return _Why(RefusalReason.LIMIT, kind=kind, limit=limit, holders=tuple(sorted(holders)))
+    return None

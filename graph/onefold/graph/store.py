@@ -36,7 +36,7 @@ from onefold.graph.model import (
     kind_of,
     split_name,
 )
-from onefold.graph.policy import Policy
+from onefold.graph.policy import Label, Policy
 from onefold.graph.resolve import Ban
 
 Rows = list[Any]
@@ -53,7 +53,7 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
     being found and being locked.
     """
     keys = _keys_by_label(touched, policy)
-    record = tx.run(cypher.READ_AND_LOCK, lock=lock, **keys).single(strict=True)
+    record = tx.run(cypher.READ_AND_LOCK, {**keys, "lock": lock}).single(strict=True)
     evidence = Evidence()
     take_members(evidence, record["customers"], record["orders"], record["devices"])
     fetched = evidence.records.keys()
@@ -190,7 +190,8 @@ def _as_stored(placement: Placement) -> tuple[str | None, str | None, bool]:
 
 
 def _record_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Rows]]:
-    created, described = [], []
+    created: Rows = []
+    described: Rows = []
     for name, state in evidence.records.items():
         label, key = split_name(name)
         if label != "customer" or (state.identity is not None and name not in evidence.customers):
@@ -247,7 +248,10 @@ def _prefixed(properties: Mapping[str, PropertyValue]) -> Iterator[tuple[str, Pr
 
 
 def _order_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Rows]]:
-    created, described, lines, joined = [], [], [], []
+    created: Rows = []
+    described: Rows = []
+    lines: Rows = []
+    joined: Rows = []
     products: dict[str, list[str]] = {}
     by_customer: dict[str, list[str]] = defaultdict(list)
     for key, order in evidence.placed.items():
@@ -307,7 +311,7 @@ def _refund_rows(order: str, refunds: Iterable[Refund]) -> Iterator[list[Any]]:
 
 
 def _link_statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tuple[str, Rows]]:
-    created: dict[tuple[str, str], dict[str, Rows]] = defaultdict(lambda: defaultdict(list))
+    created: dict[tuple[str, Label], dict[str, Rows]] = defaultdict(lambda: defaultdict(list))
     updated: dict[str, Rows] = defaultdict(list)
     for name, (identifier, source, assurance) in evidence.new_links:
         record, key = split_name(name)
@@ -316,9 +320,9 @@ def _link_statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator
         confidence = policy.base_confidence(kind, assurance, source)
         created[record, policy.kind(kind).label][key].append(
             [
-                identifier, source, assurance, confidence,
-                link.first_seen, link.last_seen, link.observations, link.refused,
-            ]  # fmt: skip
+                *(identifier, source, assurance, confidence),
+                *(link.first_seen, link.last_seen, link.observations, link.refused),
+            ]
         )
     for name, state in evidence.records.items():
         record, key = split_name(name)
@@ -326,9 +330,9 @@ def _link_statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator
             if link.stored and link.dirty:
                 updated[record].append(
                     [
-                        key, identifier, source, assurance,
-                        link.first_seen, link.last_seen, link.observations, link.refused,
-                    ]  # fmt: skip
+                        *(key, identifier, source, assurance),
+                        *(link.first_seen, link.last_seen, link.observations, link.refused),
+                    ]
                 )
     for pair, by_key in created.items():
         yield cypher.CREATE_LINKS[pair], [[key, rows] for key, rows in by_key.items()]

@@ -1,0 +1,40 @@
+"""``make bench``: every ratio the product promises, beside its bar, measured in one run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import ingest, profile
+from tests.engines import ENGINES
+
+
+def main() -> int:
+    """Run the benches; 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--records", type=int, default=200_000, help="how far the ingest bench lets the graph grow")
+    parser.add_argument("--engine", choices=ENGINES, action="append", help="only this engine (may be repeated)")
+    arguments = parser.parse_args()
+    load_before = os.getloadavg()[0]
+    ratios = []
+    for engine in arguments.engine or ENGINES:
+        ratios += ingest.measure(engine, arguments.records)
+        ratios += profile.measure(engine)
+    table = Table("what", "ours", "reference", "ratio", "bar", "")
+    for r in ratios:
+        table.add_row(r.name, f"{r.ours:,.2f}", f"{r.reference:,.2f}", f"{r.ratio:.2f}", r.bar, "✓" if r.holds else "✗")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"load {load_before:.1f} before and {os.getloadavg()[0]:.1f} after"
+    )
+    return 0 if all(r.holds for r in ratios) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,85 @@
+"""Ingest through the gRPC stream against the raw ceiling, side by side, while the graph grows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+
+from onefold.v1 import identity_service_pb2_grpc
+from tests.bench import people
+from tests.bench.service import serving
+from tests.engines import driver_of, empty, open_engine
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A figure with what it is held against, from one run."""
+
+    name: str
+    ours: float
+    reference: float
+    ratio: float
+    bar: str
+    holds: bool
+
+
+def measure(engine: str, records: int, slice_: int = 2_500) -> list[Ratio]:
+    """Write ``records`` through the service, and as many raw, in turns of ``slice_``."""
+    with open_engine(engine) as endpoint, driver_of(endpoint) as driver:
+        empty(driver, endpoint.database)
+        with serving(endpoint, engine) as channel:
+            stub = identity_service_pb2_grpc.IdentityServiceStub(channel)
+            ours, raw = [], []
+            for first in range(0, records, slice_):
+                written = people.messages(people.people("o", first, slice_), BATCH)
+                bare = people.people("r", first, slice_)
+                began = time.perf_counter()
+                accepted = people.counted(stub.StreamRecords(iter(written)))
+                between = time.perf_counter()
+                people.write_raw(driver, endpoint.database, bare, BATCH)
+                ended = time.perf_counter()
+                if accepted != slice_:
+                    raise RuntimeError(f"{slice_ - accepted} items were refused")
+                ours.append((between - began) / slice_)
+                raw.append((ended - between) / slice_)
+                print(
+                    f"\r{engine}: {first + slice_:,} records, {ours[-1] * 1e6:,.0f} µs a record "
+                    f"(raw {raw[-1] * 1e6:,.0f})   ",
+                    end="",
+                    flush=True,
+                )
+            print()
+    return _ratios(engine, ours, raw, records, slice_)
+
+
+def _ratios(engine: str, ours: list[float], raw: list[float], records: int, slice_: int) -> list[Ratio]:
+    warm = max(1, 5_000 // slice_)
+    ratios = [r / o for o, r in zip(ours[warm:], raw[warm:], strict=True)]
+    found = [
+        Ratio(
+            f"ingest by stream, {engine} (records/s)",
+            1 / median(ours[warm:]),
+            1 / median(raw[warm:]),
+            median(ratios),
+            "≥ 0.35 × raw",
+            median(ratios) >= 0.35,
+        )
+    ]
+    near = [o / r for o, r in zip(ours, raw, strict=True)]
+    early, late = near[10_000 // slice_ : 30_000 // slice_], near[-(20_000 // slice_) :]
+    if len(early) and records >= 60_000:
+        growth = median(late) / median(early)
+        found.append(
+            Ratio(
+                f"cost a record at {records:,} ÷ at 10,000–30,000, {engine} (each in raw's)",
+                median(late),
+                median(early),
+                growth,
+                "≤ 1.20",
+                growth <= 1.20,
+            )
+        )
+    return found
