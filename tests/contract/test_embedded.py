@@ -20,7 +20,7 @@ from neo4j.exceptions import ClientError, IncompleteCommit
 from onefold.graph import embedded
 from onefold.graph.embedded import EmbeddedEngine
 from onefold.graph.endpoint import Endpoint
-from onefold.graph.errors import EngineError
+from onefold.graph.errors import EngineError, Unavailable
 from tests.engines import driver_of
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -73,7 +73,14 @@ def kept(endpoint: Endpoint) -> list[str]:
 
 def process_ids(folder: Path) -> dict[str, int]:
     owner = json.loads((folder / "engine" / "owner.json").read_text())
-    return {role: process["pid"] for role, process in owner.items()}
+    return {role: process["pid"] for role, process in owner.items() if role != "port"}
+
+
+def engine_of(folder: Path) -> int | None:
+    try:
+        return process_ids(folder).get("engine")
+    except FileNotFoundError:
+        return None
 
 
 def runs(pid: int) -> bool:
@@ -122,6 +129,12 @@ def test_no_command_line_tells_the_password(running: Running) -> None:
         assert running.endpoint.password.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+def test_a_tool_beside_the_service_finds_its_engine(running: Running, tmp_path: Path) -> None:
+    assert embedded.running(running.folder) == running.endpoint
+    with pytest.raises(Unavailable, match=f"no Onefold service runs on {tmp_path}"):
+        embedded.running(tmp_path)
+
+
 def test_a_second_service_on_the_folder_is_told_who_has_it(running: Running) -> None:
     with pytest.raises(EngineError, match=rf"in use by the Onefold service with process id {os.getpid()}"):
         EmbeddedEngine(running.folder).start()
@@ -159,15 +172,34 @@ def test_a_lost_password_is_replaced_and_the_data_stay(tmp_path: Path) -> None:
 
 
 def test_after_kill_9_of_the_engine_it_starts_again_with_all_that_was_committed(tmp_path: Path) -> None:
-    engine = EmbeddedEngine(tmp_path)
-    with engine as endpoint:
+    with EmbeddedEngine(tmp_path) as endpoint, driver_of(endpoint) as driver:
         for key in ("a", "b", "c"):
             add(endpoint, key)
+        killed = process_ids(tmp_path)["engine"]
+        os.kill(killed, signal.SIGKILL)
+        query = "MATCH (k:Kept) RETURN collect(k.key) AS keys"
+        rows = driver.execute_query(query, database_=endpoint.database).records  # an open driver finds it again
+        assert sorted(rows[0]["keys"]) == ["a", "b", "c"]
+        assert process_ids(tmp_path)["engine"] != killed
+
+
+def test_an_engine_that_is_not_to_be_restarted_stays_down_until_it_is_started(tmp_path: Path) -> None:
+    engine = EmbeddedEngine(tmp_path, restarts=False)
+    with engine as endpoint:
         os.kill(process_ids(tmp_path)["engine"], signal.SIGKILL)
         assert eventually(lambda: not engine.is_alive())
-        again = engine.start()
-        assert again == endpoint, "the same port, so that open drivers find it"
-        assert kept(again) == ["a", "b", "c"]
+        assert engine.start() == endpoint, "on the same port, so that open drivers find it"
+
+
+def test_a_stop_during_a_restart_is_heeded(tmp_path: Path) -> None:
+    engine = EmbeddedEngine(tmp_path)
+    with engine:
+        killed = process_ids(tmp_path)["engine"]
+        os.kill(killed, signal.SIGKILL)
+        assert eventually(lambda: engine_of(tmp_path) not in (None, killed))
+    assert not engine.is_alive()
+    with EmbeddedEngine(tmp_path) as endpoint:
+        assert kept(endpoint) == []
 
 
 def test_kill_9_of_the_service_ends_the_engine_and_frees_the_folder(
@@ -183,7 +215,7 @@ def test_kill_9_of_the_service_ends_the_engine_and_frees_the_folder(
 
 @linux_only
 def test_kill_9_of_the_supervisor_ends_the_engine(tmp_path: Path) -> None:
-    engine = EmbeddedEngine(tmp_path)
+    engine = EmbeddedEngine(tmp_path, restarts=False)
     with engine:
         pids = process_ids(tmp_path)
         os.kill(pids["supervisor"], signal.SIGKILL)
@@ -204,7 +236,8 @@ def test_an_engine_left_behind_is_ended_and_its_data_taken_over(tmp_path: Path, 
 
 
 def test_a_commit_in_flight_when_the_engine_dies_is_reported_as_unknown(tmp_path: Path) -> None:
-    with EmbeddedEngine(tmp_path) as endpoint, driver_of(endpoint) as driver:
+    engine = EmbeddedEngine(tmp_path, restarts=False)
+    with engine as endpoint, driver_of(endpoint) as driver:
         pid = process_ids(tmp_path)["engine"]
         with driver.session(database=endpoint.database) as session:
             transaction = session.begin_transaction()
@@ -230,7 +263,7 @@ def test_a_port_taken_meanwhile_is_replaced(tmp_path: Path, monkeypatch: pytest.
         taken = squatter.getsockname()[1]
         choices = iter([taken])
         choose = embedded._free_port
-        monkeypatch.setattr(embedded, "_free_port", lambda preferred: next(choices, None) or choose(preferred))
+        monkeypatch.setattr(embedded, "_free_port", lambda: next(choices, None) or choose())
         with EmbeddedEngine(tmp_path) as endpoint:
             assert endpoint.uri != f"bolt://127.0.0.1:{taken}"
             assert kept(endpoint) == []

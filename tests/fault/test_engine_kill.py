@@ -48,7 +48,7 @@ def found(endpoint: Endpoint) -> tuple[set[int], int]:
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_all_that_was_acknowledged_is_found_whole(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder: Path = tmp_path_factory.getbasetemp() / "engine-kill"  # one graph, killed again and again
-    engine = EmbeddedEngine(folder, heap="512m")
+    engine = EmbeddedEngine(folder, heap="512m", restarts=False)
     acknowledged: list[int] = []
     with engine as endpoint:
         before, _ = found(endpoint)
