@@ -17,7 +17,7 @@ import networkx as nx
 from onefold.graph.component import Component, Word, in_common
 from onefold.graph.decide import Refused
 from onefold.graph.model import IdentifierKey, Instant, kind_of, to_datetime
-from onefold.graph.network import POLICY, Edge, Network, network
+from onefold.graph.network import Edge, Network, network
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import PPM, Refusal, RefusalReason
 
@@ -80,14 +80,18 @@ def explain(component: Component, policy: Policy, now: Instant) -> Explanation:
 
 
 def _best_path(net: Network, component: Component, *, same: bool) -> list[Step] | None:
-    """The surest path between the two subjects; for one person, by what really joined them if there is such a path."""
+    """The surest path between the two subjects; for one person, by what really joined them if there is such a path.
+
+    A match that several identifiers make together tells less than any of them: it is a way only where none of them is.
+    """
     edges = [e for e in net.edges if e.confidence > 0]
-    if same:
-        joining = [e for e in edges if e.eligible and e.refusal is None]
-        path = _shortest(joining, component.ends(0), component.ends(1))
+    joining = [e for e in edges if e.eligible and e.refusal is None] if same else []
+    single = [e for e in joining if not e.accumulated]
+    for ways in (single, joining, edges):
+        path = _shortest(ways, component.ends(0), component.ends(1))
         if path is not None:
             return path
-    return _shortest(edges, component.ends(0), component.ends(1))
+    return None
 
 
 def _shortest(edges: Iterable[Edge], starts: frozenset[str], ends: frozenset[str]) -> list[Step] | None:
@@ -137,9 +141,11 @@ def _by(path: Sequence[Step]) -> str:
     ways: list[str] = []
     for step in path:
         if step.edge.type == "SAME_AS":
-            (actor,) = step.edge.sources
             pair = f"{step.start} and {step.end}"
-            ways.append(f"what {pair} have in common" if actor == POLICY else f"{actor}'s word that {pair} are one")
+            actor = _and(step.edge.sources)
+            ways.append(
+                f"what {pair} have in common" if step.edge.accumulated else f"{actor}'s word that {pair} are one"
+            )
         elif step.end == step.edge.end:
             ways.append(step.end)
         elif not ways:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from onefold.graph.component import Component
 from onefold.graph.cypher import RECORD_LABELS, RECORD_LINK_TYPES
@@ -14,7 +14,7 @@ from onefold.graph.model import IdentifierKey, Instant, RecordName, kind_of, spl
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import PPM, Partition, Refusal, RefusalReason, resolve
 
-POLICY: str = "policy"
+POLICY: Final = "policy"
 """Who asserts a match that several identifiers make together."""
 
 
@@ -51,6 +51,11 @@ class Edge:
     observations: int = 0
     refusal: RefusalReason | None = None
     """Why it was kept from joining its ends; None where it was not."""
+
+    @property
+    def accumulated(self) -> bool:
+        """Whether it is a match that several identifiers make together; the graph stores no such edge."""
+        return self.type == "SAME_AS" and self.sources == (POLICY,)
 
 
 @dataclass(frozen=True, slots=True)
