@@ -67,7 +67,7 @@ proto: .venv/ready ## writes the Python code of the contract
 
 .PHONY: bench
 bench: .venv/ready ## measures ratios to what the engine and gRPC can do bare
-	$(PY) -m pytest -m bench -s tests/bench $(ARGS)
+	@$(PY) -m tests.bench $(ARGS)
 
 .PHONY: neo4j
 neo4j: .venv/ready ## the Neo4j of the tests, until Ctrl-C; prints the settings that point the service at it

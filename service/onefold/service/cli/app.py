@@ -1,0 +1,281 @@
+"""The words of the command line: commands, options, help. What they do is imported when it is asked for, so that help
+comes at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onefold.graph.errors import OnefoldError
+from onefold.service.cli import terminal
+
+if TYPE_CHECKING:
+    import grpc
+
+    from onefold.service.settings import Settings
+
+app = typer.Typer(
+    name="onefold",
+    help="Many records, one customer: identity resolution on a property graph.",
+    epilog=terminal.EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+imports = typer.Typer(
+    help="Import a file through the service's stream. The same file twice changes nothing.", no_args_is_help=True
+)
+policies = typer.Typer(help="The rules by which records are found to be one person.", no_args_is_help=True)
+app.add_typer(imports, name="import")
+app.add_typer(policies, name="policy")
+
+Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Where the service is. Default: ONEFOLD_LISTEN, else 127.0.0.1:50051."),
+]
+DataFolder = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Data of the embedded engine, models. Env: ONEFOLD_DATA_FOLDER.")
+]
+Rejects = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Where rejects go. Default: beside the file, as FILE.rejects.csv.")
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin anew, also if an earlier run was interrupted.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, show_default=False)]
+
+
+def run() -> None:
+    """Runs a command; an error that Onefold raises on purpose is a line of text and an exit code, never a traceback."""
+    try:
+        app(prog_name="onefold")
+    except OnefoldError as error:
+        sys.exit(terminal.fail(error))
+    except KeyboardInterrupt:
+        sys.exit(terminal.EXIT_INTERRUPTED)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"onefold {metadata.version('onefold')}")
+        raise typer.Exit
+
+
+@app.callback()
+def onefold(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Many records, one customer: identity resolution on a property graph."""
+
+
+@app.command(
+    epilog="Every setting has an environment variable; see the README. Example: onefold serve --listen 0.0.0.0:50051"
+)
+def serve(
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one. Env: ONEFOLD_LISTEN."),
+    ] = None,
+    data_folder: DataFolder = None,
+    graph_uri: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="A Neo4j to use in place of the embedded engine. Env: ONEFOLD_GRAPH_URI."),
+    ] = None,
+    policy_file: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="The resolution policy. Env: ONEFOLD_POLICY_FILE.")
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Port of /metrics and /readyz; 0 for none. Env: ONEFOLD_METRICS_PORT.")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. Env: ONEFOLD_LOG_LEVEL.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Serve gRPC, with its own graph engine unless a Neo4j is named. Logs go to standard error."""
+    settings = _settings(
+        listen=listen,
+        data_folder=data_folder,
+        graph_uri=graph_uri,
+        policy_file=policy_file,
+        metrics_port=metrics_port,
+        log_level=log_level,
+    )
+    from onefold.service.cli import serving
+
+    serving.serve(settings, json)
+
+
+@app.command()
+def demo(
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="The Online Retail file. Default: the one in a clone's examples/."
+        ),
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Keep the service running at the end, until Ctrl-C.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the made world.")] = 1,
+) -> None:
+    """Tell the story: real orders, a made world of people around them, who is who, and who will leave."""
+    from onefold.service.demo import show
+
+    raise typer.Exit(show.demo(file, serve, seed))
+
+
+@imports.command(
+    "online-retail", epilog="Example: onefold import online-retail examples/online-retail/online_retail.csv.gz"
+)
+def import_online_retail(
+    file: File, rejects: Rejects = None, restart: Restart = False, address: Address = None, json: Json = False
+) -> None:
+    """Import the UCI Online Retail file: customers, orders, refunds."""
+    from onefold.service.cli import importing
+
+    source = importing.online_retail_source(file)
+    with _service(address) as (channel, _):
+        raise typer.Exit(importing.run(channel, source, rejects, restart, json))
+
+
+@imports.command("csv", epilog="Example: onefold import csv customers.csv --mapping customers.yaml")
+def import_csv(
+    file: File,
+    mapping: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="What the columns are (YAML).", show_default=False
+        ),
+    ],
+    rejects: Rejects = None,
+    restart: Restart = False,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Import any CSV file, plain or gzipped, by a mapping of its columns."""
+    from onefold.service.cli import importing
+
+    source = importing.csv_source(file, mapping)
+    with _service(address) as (channel, _):
+        raise typer.Exit(importing.run(channel, source, rejects, restart, json))
+
+
+@app.command(epilog="Example: onefold train --horizon-days 90")
+def train(
+    horizon_days: Annotated[
+        int, typer.Option(min=0, max=730, help="Churn is no purchase in so many days; 0 for the default.")
+    ] = 0,
+    cutoff: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Learn from what was known on this day.", show_default=False),
+    ] = None,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Train the churn model on the graph, and compare it with a baseline."""
+    from onefold.service.cli import training
+
+    with _service(address) as (channel, _):
+        training.train(channel, horizon_days, cutoff and cutoff.replace(tzinfo=UTC), json)
+
+
+@app.command(epilog="Examples: onefold profile customer:crm:17; onefold profile 'phone:020 7946 0018' --region GB")
+def profile(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUBJECT",
+            help="customer:SOURCE:ID, order:SOURCE:ID, KIND:VALUE, or an identity's id.",
+            show_default=False,
+        ),
+    ],
+    region: Annotated[str, typer.Option(metavar="CC", help="Country of a phone in national form, as GB.")] = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Show everything about one person, whichever way they are named."""
+    from onefold.service.cli import profiles
+    from onefold.service.cli.subjects import parse_subject
+
+    wanted = parse_subject(subject, region)
+    with _service(address) as (channel, _):
+        profiles.show(channel, wanted, json)
+
+
+@app.command(epilog="Example: onefold cypher 'MATCH (r)-[:MEMBER_OF]->(i) RETURN i.id, count(r) AS n ORDER BY n DESC'")
+def cypher(
+    statement: Annotated[
+        str,
+        typer.Argument(metavar="STATEMENT", help="Cypher, or - to read it from standard input.", show_default=False),
+    ],
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A parameter; the value is JSON or text. May be repeated."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object a row.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Rows to print; 0 for all. Default: 100 in a table, else all.")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Keep what the statement changes. Without it all is rolled back.")
+    ] = False,
+    data_folder: DataFolder = None,
+) -> None:
+    """Ask the graph of the running service in Cypher. Nothing is changed unless --write is given."""
+    from onefold.service.cli import query
+
+    form = query.Form.JSON if json else query.Form.CSV if csv else query.Form.TABLE
+    most = (query.SHOWN if form is query.Form.TABLE else 0) if limit is None else limit
+    text = sys.stdin.read() if statement == "-" else statement
+    parameters = dict(map(query.parse_parameter, param or []))
+    query.query(_settings(data_folder=data_folder), text, parameters, form, most, write)
+
+
+@app.command()
+def doctor(data_folder: DataFolder = None, json: Json = False) -> None:
+    """Find what stands in the way of serving, and say what to do about it."""
+    settings = _settings(data_folder=data_folder)
+    from onefold.service.cli import serving
+
+    raise typer.Exit(serving.diagnose(settings, json))
+
+
+@policies.command("check", epilog="Example: onefold policy check policy.yaml")
+def policy_check(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", exists=True, dir_okay=False, show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check a policy file; each broken rule is told with its line and field."""
+    from onefold.service.cli import policies as commands
+
+    commands.check(file, json)
+
+
+def _settings(**given: Any) -> Settings:
+    from onefold.service import settings
+
+    return settings.load(**given)
+
+
+@contextmanager
+def _service(address: str | None) -> Iterator[tuple[grpc.Channel, str]]:
+    """A channel to the running service, which is known to answer."""
+    from onefold.service import client
+
+    settings = _settings()
+    target = address or client.address_of(settings)
+    with client.open_channel(target, settings) as channel:
+        client.require_service(channel, target)
+        yield channel, target
