@@ -135,12 +135,28 @@ SET v.component = r[1], v.identity = r[2], v.shared = r[3], v.events = r[4]
     for label in IDENTIFIER_LABELS
 }
 
-CREATE_CUSTOMERS: Final = """
+_NEW_LINK: Final = """{source: l[1], assurance: l[2], confidence: l[3], first_seen: datetime({epochMillis: l[4]}),
+    last_seen: datetime({epochMillis: l[5]}), observations: l[6]}"""
+
+CREATE_CUSTOMERS: Final = (
+    """
 UNWIND $rows AS r MATCH (i:Identity {id: r[1]})
 CREATE (c:Customer {key: r[0]})-[:MEMBER_OF]->(i)
 SET c += r[2], c.created_at = datetime({epochMillis: $now}),
     c.observed_at = CASE WHEN r[3] IS NULL THEN null ELSE datetime({epochMillis: r[3]}) END
+WITH c, r[4] AS links
 """
+    + "".join(
+        f"""CALL (c, links) {{
+  UNWIND links[{place}] AS l MATCH (v:{label} {{key: l[0]}}) CREATE (c)-[:{type_} {_NEW_LINK}]->(v)
+  RETURN count(*) AS n{place}
+}}
+"""
+        for place, (label, type_) in enumerate(LINK_TYPES.items())
+    )
+    + "RETURN count(*)"
+)
+"""New customers with their links, by identifier label: one look at each record, where links apart would need two."""
 
 DESCRIBE_CUSTOMERS: Final = """
 UNWIND $rows AS r MATCH (c:Customer {key: r[0]}) WITH c, r, c.created_at AS created_at
@@ -150,8 +166,8 @@ SET c = r[1], c.created_at = created_at, c.observed_at = datetime({epochMillis: 
 CREATE_ORDERS: Final = """
 UNWIND $rows AS r
 CREATE (o:Order {key: r[0]})
-SET o += r[1], o.refunded_micros = 0, o.placed_at = datetime({epochMillis: r[2]}), o.observed_at = datetime({epochMillis: r[3]}),
-    o.created_at = datetime({epochMillis: $now})
+SET o += r[1], o.refunded_micros = 0, o.placed_at = datetime({epochMillis: r[2]}),
+    o.observed_at = datetime({epochMillis: r[3]}), o.created_at = datetime({epochMillis: $now})
 """
 
 DESCRIBE_ORDERS: Final = """
@@ -212,8 +228,7 @@ CREATE (n)-[:DID]->(v:Event {{key: e[0]}}) SET v += e[1], v.at = datetime({{epoc
 CREATE_LINKS: Final = {
     (record, label): f"""
 UNWIND $rows AS r MATCH (c:{RECORD_LABELS[record]} {{key: r[0]}}) UNWIND r[1] AS l MATCH (v:{label} {{key: l[0]}})
-CREATE (c)-[:{type_} {{source: l[1], assurance: l[2], confidence: l[3], first_seen: datetime({{epochMillis: l[4]}}),
-  last_seen: datetime({{epochMillis: l[5]}}), observations: l[6], refused: l[7]}}]->(v)
+CREATE (c)-[:{type_} {_NEW_LINK}]->(v)
 """
     for record, types in RECORD_LINK_TYPES.items()
     for label, type_ in types.items()

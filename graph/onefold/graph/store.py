@@ -32,6 +32,7 @@ from onefold.graph.model import (
     Instant,
     Order,
     PropertyValue,
+    RecordName,
     Refund,
     kind_of,
     split_name,
@@ -153,9 +154,10 @@ def _statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tupl
     yield cypher.CREATE_IDENTITIES, [[i, anonymous] for i, anonymous in plan.new_identities.items()]
     yield cypher.NAME_IDENTITIES, plan.named
     yield from _identifier_statements(evidence, plan, policy)
-    yield from _record_statements(evidence, plan)
+    links = _new_links(evidence, policy)
+    yield from _record_statements(evidence, plan, links)
     yield from _order_statements(evidence, plan)
-    yield from _link_statements(evidence, plan, policy)
+    yield from _link_statements(evidence, links)
     yield cypher.CREATE_MATCHES, [
         [split_name(m.a)[1], split_name(m.b)[1], m.actor, m.reason, m.at] for m in evidence.new_matches
     ]
@@ -189,7 +191,9 @@ def _as_stored(placement: Placement) -> tuple[str | None, str | None, bool]:
     return placement.component, placement.identity, placement.shared
 
 
-def _record_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Rows]]:
+def _record_statements(
+    evidence: Evidence, plan: Plan, links: Mapping[RecordName, Mapping[Label, Rows]]
+) -> Iterator[tuple[str, Rows]]:
     created: Rows = []
     described: Rows = []
     for name, state in evidence.records.items():
@@ -199,7 +203,9 @@ def _record_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Ro
         to = plan.records[name]
         properties = _customer_properties(key, evidence.customers.get(name), state.digest, to.component)
         if state.identity is None:
-            created.append([key, to.identity, properties, _known(state.observed_at)])
+            by_label = links.get(name, {})
+            nested = [by_label.get(label, []) for label in cypher.IDENTIFIER_LABELS]
+            created.append([key, to.identity, properties, _known(state.observed_at), nested])
         else:
             described.append([key, properties, state.observed_at])
     yield cypher.CREATE_CUSTOMERS, created
@@ -310,32 +316,39 @@ def _refund_rows(order: str, refunds: Iterable[Refund]) -> Iterator[list[Any]]:
         yield [key, refund.at, refund.amount, refund.sku or None, refund.quantity, refund.reason or None]
 
 
-def _link_statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tuple[str, Rows]]:
-    created: dict[tuple[str, Label], dict[str, Rows]] = defaultdict(lambda: defaultdict(list))
-    updated: dict[str, Rows] = defaultdict(list)
+def _new_links(evidence: Evidence, policy: Policy) -> dict[RecordName, dict[Label, Rows]]:
+    """The rows of new links, by record and the identifier's label."""
+    rows: dict[RecordName, dict[Label, Rows]] = {}
     for name, (identifier, source, assurance) in evidence.new_links:
-        record, key = split_name(name)
         kind = kind_of(identifier)
         link = evidence.records[name].links[identifier, source, assurance]
         confidence = policy.base_confidence(kind, assurance, source)
-        created[record, policy.kind(kind).label][key].append(
-            [
-                *(identifier, source, assurance, confidence),
-                *(link.first_seen, link.last_seen, link.observations, link.refused),
-            ]
+        rows.setdefault(name, {}).setdefault(policy.kind(kind).label, []).append(
+            [identifier, source, assurance, confidence, link.first_seen, link.last_seen, link.observations]
         )
+    return rows
+
+
+def _link_statements(
+    evidence: Evidence, new: Mapping[RecordName, Mapping[Label, Rows]]
+) -> Iterator[tuple[str, Rows]]:
+    created: dict[tuple[str, Label], Rows] = defaultdict(list)
+    updated: dict[str, Rows] = defaultdict(list)
     for name, state in evidence.records.items():
         record, key = split_name(name)
+        if state.identity is not None or record == "order":
+            for label, rows in new.get(name, {}).items():
+                created[record, label].append([key, rows])
         for (identifier, source, assurance), link in state.links.items():
-            if link.stored and link.dirty:
+            if link.dirty and (link.stored or link.refused):
                 updated[record].append(
                     [
                         *(key, identifier, source, assurance),
                         *(link.first_seen, link.last_seen, link.observations, link.refused),
                     ]
                 )
-    for pair, by_key in created.items():
-        yield cypher.CREATE_LINKS[pair], [[key, rows] for key, rows in by_key.items()]
+    for pair, by_record in created.items():
+        yield cypher.CREATE_LINKS[pair], by_record
     for record, rows in updated.items():
         yield cypher.UPDATE_LINKS[record], rows
 
