@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from onefold.v1 import identity_service_pb2_grpc
 from tests.bench import people
-from tests.bench.service import serving
 from tests.engines import driver_of, empty, open_engine
+from tests.service import Service
 
 BATCH = 500
+
+LANES = {"embedded": "1", "neo4j": "2"}
+"""Writer lanes an engine, as the README recommends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,11 @@ def measure(engine: str, records: int, slice_: int = 2_500) -> list[Ratio]:
     """Write ``records`` through the service, and as many raw, in turns of ``slice_``."""
     with open_engine(engine) as endpoint, driver_of(endpoint) as driver:
         empty(driver, endpoint.database)
-        with serving(endpoint, engine) as channel:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Service(Path(folder), endpoint, writer_lanes=LANES[engine]) as service,
+            service.start() as channel,
+        ):
             stub = identity_service_pb2_grpc.IdentityServiceStub(channel)
             ours, raw = [], []
             for first in range(0, records, slice_):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -16,9 +18,9 @@ from onefold.v1 import (
     record_pb2,
 )
 from tests.bench import people
-from tests.bench.ingest import Ratio
-from tests.bench.service import serving
+from tests.bench.ingest import LANES, Ratio
 from tests.engines import driver_of, empty, open_engine
+from tests.service import Service
 
 PEOPLE = 3_000
 ROUNDS = 1_500
@@ -30,7 +32,11 @@ def measure(engine: str) -> list[Ratio]:
     """Medians over calls made in turn, so that noise meets all three alike."""
     with open_engine(engine) as endpoint, driver_of(endpoint) as driver:
         empty(driver, endpoint.database)
-        with serving(endpoint, engine) as channel:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Service(Path(folder), endpoint, writer_lanes=LANES[engine]) as service,
+            service.start() as channel,
+        ):
             ingested = people.messages(people.people("p", 0, PEOPLE), 500)
             people.counted(identity_service_pb2_grpc.IdentityServiceStub(channel).StreamRecords(iter(ingested)))
             profiles = profile_service_pb2_grpc.ProfileServiceStub(channel)
