@@ -180,6 +180,7 @@ class StreamingImporter:
                     waiting.append(identity_service_pb2.StreamRecordsRequest(sequence=sequence, items=items))
                     stream.put(waiting[-1])
                 if not waiting:
+                    stream.end()
                     return
                 try:
                     response = stream.next()
@@ -215,6 +216,13 @@ class _Stream:
             self._outbox.put(None)  # ends the thread that reads it
             raise
         return response
+
+    def end(self) -> None:
+        """Says that no more will come, and waits for the service to end the call too."""
+        self._outbox.put(None)
+        with suppress(grpc.RpcError):  # all is acknowledged: how it ends is of no matter
+            for _ in self._call:
+                pass
 
     def close(self) -> None:
         self._outbox.put(None)

@@ -130,7 +130,7 @@ def demo(
     """Tell the story: real orders, a made world of people around them, who is who, and who will leave."""
     from onefold.service.demo import show
 
-    raise typer.Exit(show.demo(file, serve, seed))
+    raise typer.Exit(show.tell(file, serve, seed))
 
 
 @imports.command(

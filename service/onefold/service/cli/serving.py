@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -32,6 +33,7 @@ def serve(settings: Settings, as_json: bool) -> None:
         return server
 
     process.run(start, settings.drain_seconds)
+    gc.unfreeze()  # what was set aside for speed is let go, or native libraries report it as leaked
 
 
 def announce(settings: Settings, port: int, as_json: bool) -> None:

@@ -8,6 +8,7 @@ import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson
+from rich.table import Table
 from rich.text import Text
 
 from onefold.graph.errors import OnefoldError
@@ -63,7 +64,7 @@ def trained(
     return model
 
 
-def measures(model: prediction_service_pb2.Model) -> object:
+def measures(model: prediction_service_pb2.Model) -> Table:
     """A table of the model's measures on held-out customers, beside those of the baseline."""
     table = terminal.table(("held out", "model", "RFM logistic", "difference"))
     for column in table.columns[1:]:
