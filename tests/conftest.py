@@ -59,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts = {name: Counter[str]() for name in ENGINES}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, ()):
-            name = dict(report.user_properties).get("engine")
+            name = dict(getattr(report, "user_properties", ())).get("engine")  # a failed collection has none
             if name is not None:
                 counts[name][outcome] += 1
     if any(counts.values()):
