@@ -12,7 +12,7 @@ from onefold.graph.errors import NotFound
 from onefold.graph.model import Instant
 from onefold.graph.page import Page, Place, place_of, size_of, token_of
 from onefold.graph.reader import Reader
-from onefold.graph.store import log_row, seal
+from onefold.graph.store import seal
 
 _ROW: Final = """d.id, d.sequence, d.kind, d.actor, d.reason, d.members, d.origins, d.identity, d.causes,
   COLLECT { MATCH (d)-[:AFFECTED]->(i:Identity) WITH i.id AS id ORDER BY id RETURN id } AS affected,
@@ -99,38 +99,62 @@ def verify_log(reader: Reader) -> Verification:
     """
     heads = reader.rows(_HEAD)
     last, head = heads[0] if heads else (0, "")
-    sealed, previous = 0, ""
+    sound, previous = 0, ""
     for commit in _commits(reader, last):
-        fault = _fault(commit, sealed, previous)
+        fault = _fault(commit, sound, previous)
         if fault:
-            return Verification(sealed, fault)
-        sealed, previous = commit[-1].sequence, commit[-1].hash
-    if sealed != last:
-        return Verification(sealed, f"decision {sealed + 1} is missing")
-    return Verification(sealed, "" if previous == head else "the log's head bears another seal than its last decision")
+            return Verification(sound, fault)
+        sound, previous = commit[-1].sequence, commit[-1].hash
+    if sound != last:
+        return Verification(sound, f"decision {sound + 1} is missing")
+    return Verification(sound, "" if previous == head else "the log's head bears another seal than its last decision")
 
 
-def _commits(reader: Reader, last: int) -> Iterator[list[Logged]]:
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A decision as it stands in the graph, whether it makes sense or not."""
+
+    sequence: int
+    content: Sequence[Any]
+    """What was sealed, in the form of :func:`onefold.graph.store.log_row`."""
+    commit: tuple[Any, ...]
+    """What all decisions of a commit share: the policy's version, the instant and the seal before."""
+    hash: str
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> _Stored:
+        *content, affected, policy_version, at, prev_hash, hash = row
+        identity = content[7]
+        first = [identity] if identity in affected else []
+        return cls(
+            row[1], [*content, [*first, *(i for i in affected if i != identity)]], (policy_version, at, prev_hash), hash
+        )
+
+
+def _commits(reader: Reader, last: int) -> Iterator[list[_Stored]]:
     """The decisions from the first on, those of one commit together."""
     for _, commit in groupby(_all(reader, last), key=lambda d: d.hash):
         yield list(commit)
 
 
-def _all(reader: Reader, last: int) -> Iterator[Logged]:
+def _all(reader: Reader, last: int) -> Iterator[_Stored]:
     for first in range(1, last + 1, _CHECKED_AT_ONCE):
         before = min(first + _CHECKED_AT_ONCE, last + 1)
         rows = reader.rows(_LIST, before=before, limit=before - first)
-        yield from sorted((_logged(row) for row in rows), key=lambda d: d.sequence)
+        yield from sorted((_Stored.of(row) for row in rows), key=lambda d: d.sequence)
 
 
-def _fault(commit: Sequence[Logged], sealed: int, previous: str) -> str:
-    for number, logged in enumerate(commit, start=sealed + 1):
-        if logged.sequence != number:
-            return f"decision {number} is missing"
+def _fault(commit: Sequence[_Stored], sound: int, previous: str) -> str:
     first = commit[0]
-    if any((d.prev_hash, d.at, d.policy_version) != (previous, first.at, first.policy_version) for d in commit):
-        return f"decision {first.sequence} and its commit do not follow the seal before it"
-    if seal(previous, [log_row(d.decision, d.sequence) for d in commit], first.policy_version, first.at) != first.hash:
+    for number, stored in enumerate(commit, start=sound + 1):
+        if stored.sequence != number:
+            return f"decision {number} is missing"
+        if stored.commit != first.commit:
+            return f"decision {number} is not what was sealed"
+    policy_version, at, prev_hash = first.commit
+    if prev_hash != previous:
+        return f"decision {first.sequence} does not follow the seal before it"
+    if seal(previous, [stored.content for stored in commit], policy_version, at) != first.hash:
         return f"decisions {first.sequence} to {commit[-1].sequence} are not what was sealed"
     return ""
 

@@ -75,14 +75,19 @@ EVENT_ROW: Final = f"""[
 """One event ``e`` as :func:`event_of` reads it."""
 
 NEWEST_ORDERS: Final = f"""
-  ORDER BY o.placed_at DESC, o.key DESC LIMIT $limit
+  ORDER BY o.placed_at DESC, o.key + '' DESC LIMIT $limit
   RETURN collect({ORDER_ROW}) AS orders
 """
 NEWEST_EVENTS: Final = f"""
-  ORDER BY e.at DESC, e.key DESC LIMIT $limit
+  ORDER BY e.at DESC, e.key + '' DESC LIMIT $limit
   WITH e, CASE WHEN n:Device THEN null ELSE n.key END AS customer,
     CASE WHEN n:Device THEN n.key ELSE e.device END AS device
   RETURN collect({EVENT_ROW}) AS events
+"""
+"""The newest of them by instant, then by key.
+
+A key is sorted as ``key + ''``: Neo4j sorts stored strings by code points, and compares them, as it does results of
+``+``, by UTF-16 units. Pages must be sorted by what they are continued by.
 """
 
 _LIST_ORDERS: Final = located(f"""
