@@ -12,7 +12,8 @@ import random
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -114,9 +115,25 @@ def ingest(writer: Writer, batches: Sequence[Batch], seconds: float | None = Non
     raise Conflict(f"gave up after {ATTEMPTS} attempts against other writers") from error
 
 
+def rehearse(writer: Writer, batches: Sequence[Batch]) -> list[list[Outcome]]:
+    """What :func:`ingest` would answer to these batches one after the other; nothing of it stays. The engine keeps its
+    plans of the statements, which are what a first batch waits for. Raises what the driver raises.
+    """
+    with _transaction(writer, None) as tx:
+        answers = [answer for batch in batches for answer in _work(tx, writer, [batch])]
+        tx.rollback()
+    return answers
+
+
 def _attempt(writer: Writer, batches: Sequence[Batch], seconds: float | None) -> list[list[Outcome]]:
-    lock = uuid.uuid4().hex
-    now = writer.clock()
+    with _transaction(writer, seconds) as tx:
+        answers = _work(tx, writer, batches)
+        tx.commit()
+    return answers
+
+
+@contextmanager
+def _transaction(writer: Writer, seconds: float | None) -> Iterator[neo4j.Transaction]:
     with (
         writer.driver.session(
             database=writer.database,
@@ -125,22 +142,27 @@ def _attempt(writer: Writer, batches: Sequence[Batch], seconds: float | None) ->
         ) as session,
         session.begin_transaction(timeout=seconds) as tx,
     ):
-        answered = _read_answers(tx, batches)
-        items = [item for b in batches if b.request_id not in answered for item in b.items]
-        if not items:
-            return [answered.get(b.request_id, []) for b in batches]
-        evidence = store.read(tx, Touched.by(items), writer.policy, lock)
-        before = _identities(evidence)
-        accepted = [_fold(evidence, item) for item in items]
-        plan = decide(evidence, writer.policy, now, writer.new_id)
-        store.write(tx, evidence, plan, writer.policy, now, lock)
-        outcomes = iter(_outcomes(items, accepted, before, plan))
-        answers = [
-            answered[b.request_id] if b.request_id in answered else [next(outcomes) for _ in b.items]
-            for b in batches
-        ]
-        _write_answers(tx, batches, answers, answered, now)
-        tx.commit()
+        yield tx
+
+
+def _work(tx: neo4j.Transaction, writer: Writer, batches: Sequence[Batch]) -> list[list[Outcome]]:
+    """Everything but the commit."""
+    lock = uuid.uuid4().hex
+    now = writer.clock()
+    answered = _read_answers(tx, batches)
+    items = [item for b in batches if b.request_id not in answered for item in b.items]
+    if not items:
+        return [answered.get(b.request_id, []) for b in batches]
+    evidence = store.read(tx, Touched.by(items), writer.policy, lock)
+    before = _identities(evidence)
+    accepted = [_fold(evidence, item) for item in items]
+    plan = decide(evidence, writer.policy, now, writer.new_id)
+    store.write(tx, evidence, plan, writer.policy, now, lock)
+    outcomes = iter(_outcomes(items, accepted, before, plan))
+    answers = [
+        answered[b.request_id] if b.request_id in answered else [next(outcomes) for _ in b.items] for b in batches
+    ]
+    _write_answers(tx, batches, answers, answered, now)
     return answers
 
 

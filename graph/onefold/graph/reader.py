@@ -10,7 +10,7 @@ from typing import Any, Final
 import neo4j
 from neo4j.exceptions import DriverError, Neo4jError
 
-from onefold.graph.errors import DeadlineExceeded, Unavailable
+from onefold.graph.errors import DeadlineExceeded, OnefoldError, Unavailable
 from onefold.graph.policy import Policy
 
 ATTEMPTS: Final = 3
@@ -48,6 +48,14 @@ class Reader:
                     raise Unavailable("the graph engine can't be reached") from err
             time.sleep(_PAUSE_S)
         raise DeadlineExceeded("the deadline ran out before the graph answered")
+
+    def answers(self, seconds: float) -> bool:
+        """Whether the engine answers within ``seconds``, this account and database included."""
+        try:
+            self.rows("RETURN 1", seconds=seconds)
+        except (OnefoldError, DriverError, Neo4jError):
+            return False
+        return True
 
     def stream(self, text: str, /, *, batch: int, **parameters: Any) -> Iterator[neo4j.Record]:
         """The rows of one statement as they come, ``batch`` of them at a time.

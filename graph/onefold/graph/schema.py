@@ -33,6 +33,7 @@ _KEYS: Final = {
 _INDEXES: Final = (
     ("Customer", "component"),
     ("Order", "component"),
+    ("Order", "placed_at"),
     ("Device", "component"),
 
 

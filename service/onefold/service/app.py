@@ -9,7 +9,8 @@ from functools import partial
 
 import neo4j
 import uuid_utils
-from prometheus_client import Counter, Gauge
+from google.longrunning import operations_pb2_grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from onefold.graph import policy as policies
 from onefold.graph import schema
@@ -18,12 +19,27 @@ from onefold.graph.endpoint import Endpoint
 from onefold.graph.ingest import Writer, ingest
 from onefold.graph.lane import WriterLanes
 from onefold.graph.reader import Reader
+from onefold.graph.warm import warm
+from onefold.ml.current import CurrentModel
+from onefold.ml.registry import Registry
+from onefold.service import operations as long_running
 from onefold.service import wire
+from onefold.service.audit_servicer import AuditServicer
+from onefold.service.churn import ChurnScorer
 from onefold.service.identity_servicer import IdentityServicer
 from onefold.service.metrics import Exposition, process_registry
+from onefold.service.operations import Operations, OperationsServicer
+from onefold.service.prediction_servicer import PredictionServicer
+from onefold.service.profile_servicer import ProfileServicer
+from onefold.service.readiness import Readiness
 from onefold.service.server import Server, Service
 from onefold.service.settings import Settings
-from onefold.v1 import identity_service_pb2, identity_service_pb2_grpc
+from onefold.v1 import (
+    audit_service_pb2_grpc,
+    identity_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+    profile_service_pb2_grpc,
+)
 
 
 def start(settings: Settings, resources: ExitStack) -> Server:
@@ -37,8 +53,29 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     schema.ensure(driver, database)
     registry = process_registry()
     retries = Counter("onefold_write_retries", "Attempts of a write that were repeated.", ["why"], registry=registry)
-    reader = Reader(driver, database, policy)
     writer = Writer(driver, database, policy, now, new_id, on_retry=lambda why: retries.labels(why).inc())
+    warm(writer)
+    operations = resources.enter_context(Operations(settings.operations_folder))
+    lanes = _writer_lanes(writer, settings, registry, resources)
+    reader = Reader(driver, database, policy)
+    server = Server(
+        settings,
+        _services(settings, lanes, reader, operations),
+        decoders=wire.decoders(),
+        waits=long_running.WAITS,
+        registry=registry,
+    )
+    if settings.metrics_port:
+        resources.enter_context(
+            Exposition(settings.metrics_host, settings.metrics_port, registry, lambda: server.ready)
+        )
+    tune_garbage_collection()
+    resources.enter_context(server)
+    resources.enter_context(Readiness(reader, server))
+    return server
+
+
+def _writer_lanes(writer: Writer, settings: Settings, registry: CollectorRegistry, resources: ExitStack) -> WriterLanes:
     lanes = WriterLanes(
         partial(ingest, writer),
         lanes=settings.writer_lanes,
@@ -47,23 +84,41 @@ def start(settings: Settings, resources: ExitStack) -> Server:
         gather_seconds=settings.gather_milliseconds / 1000,
     )
     resources.callback(lanes.close)
-    Gauge("onefold_write_queue_items", "Items that wait to be written.", registry=registry).set_function(
-        lambda: lanes.waiting_items
-    )
-    services = [
+    waiting = Gauge("onefold_write_queue_items", "Items that wait to be written.", registry=registry)
+    waiting.set_function(lambda: lanes.waiting_items)
+    return lanes
+
+
+def _services(settings: Settings, lanes: WriterLanes, reader: Reader, operations: Operations) -> list[Service]:
+    models = Registry(settings.models_folder)
+    scorer = ChurnScorer(reader, CurrentModel(models), now)
+    return [
         Service(
             identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
             IdentityServicer(lanes, reader, now),
-            _name(identity_service_pb2, "IdentityService"),
+            "onefold.v1.IdentityService",
+        ),
+        Service(
+            profile_service_pb2_grpc.add_ProfileServiceServicer_to_server,
+            ProfileServicer(reader, scorer),
+            "onefold.v1.ProfileService",
+        ),
+        Service(
+            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server,
+            PredictionServicer(reader, models, scorer, operations, now),
+            "onefold.v1.PredictionService",
+        ),
+        Service(
+            audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
+            AuditServicer(reader, now),
+            "onefold.v1.AuditService",
+        ),
+        Service(
+            operations_pb2_grpc.add_OperationsServicer_to_server,
+            OperationsServicer(operations),
+            long_running.SERVICE,
         ),
     ]
-    server = Server(settings, services, decoders=wire.decoders(), registry=registry)
-    if settings.metrics_port:
-        resources.enter_context(
-            Exposition(settings.metrics_host, settings.metrics_port, registry, lambda: server.ready)
-        )
-    tune_garbage_collection()
-    return resources.enter_context(server)
 
 
 def endpoint(settings: Settings, resources: ExitStack) -> Endpoint:
@@ -103,8 +158,3 @@ def tune_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-
-
-def _name(module: object, service: str) -> str:
-    name: str = module.DESCRIPTOR.services_by_name[service].full_name  # type: ignore[attr-defined]
-    return name

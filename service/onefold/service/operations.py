@@ -98,15 +98,20 @@ class Operations:
         self._queue.put(None)
         self._thread.join(timeout=5)
 
-    def start(self, kind: str, metadata: Message, work: Work, *, request_id: str = "") -> Operation:
+    def start(
+        self, kind: str, metadata: Message, work: Work, *, request_id: str = "", alone: bool = False
+    ) -> Operation:
         """The operation that will do ``work``, not done yet. With a ``request_id`` that this kind of work has
         seen, the operation that it started then.
 
-        Raises :class:`Overloaded` while :data:`MAX_UNFINISHED` are not done.
+        Raises :class:`Overloaded` while :data:`MAX_UNFINISHED` are not done, and :class:`Conflict` while one of
+        this kind is not, if it is to be ``alone``.
         """
         with self._changed:
             if request_id and (seen := self._seen(kind, request_id)):
                 return _copy(seen.operation)
+            if alone and (other := self._unfinished(kind)):
+                raise Conflict(f"{other.operation.name} does the same and is not done; wait for it or cancel it")
             if sum(not e.operation.done for e in self._entries.values()) >= MAX_UNFINISHED:
                 raise Overloaded("the queue of operations", retry_after_s=30)
             entry = _Entry(kind, request_id, Operation(name=f"operations/{uuid_utils.uuid7()}"))
@@ -209,6 +214,9 @@ class Operations:
 
     def _seen(self, kind: str, request_id: str) -> _Entry | None:
         return next((e for e in self._entries.values() if (e.kind, e.request_id) == (kind, request_id)), None)
+
+    def _unfinished(self, kind: str) -> _Entry | None:
+        return next((e for e in self._entries.values() if e.kind == kind and not e.operation.done), None)
 
     def _forget_oldest(self) -> None:
         for name in sorted(self._entries)[: max(0, len(self._entries) - MAX_KEPT)]:

@@ -72,7 +72,7 @@ class Server:
         )
         self._names = [service.name for service in services]
         self._health = health.HealthServicer(experimental_thread_pool=self._lanes.control)
-        self._ready = False
+        self._ready = self._draining = False
         self.set_ready(False)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         for service in services:
@@ -111,14 +111,14 @@ class Server:
         status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in (health.OVERALL_HEALTH, *self._names):
             self._health.set(name, status)
-        self._ready = ready
+        self._ready = ready and not self._draining
 
     def drain(self, seconds: float) -> threading.Event:
         """Begins the end: not ready, no new calls, running ones cancelled after ``seconds``; the event is set
         when all are over. Called again, it can only shorten the time.
         """
         self._health.enter_graceful_shutdown()
-        self._ready = False
+        self._draining, self._ready = True, False
         return self._grpc.stop(seconds)
 
 

@@ -53,6 +53,11 @@ class Batch(Generic[M]):
     error: InvalidInput | None = None
     """Why the request is refused as a whole. A unary servicer never sees one: its decoder raises it."""
 
+    def check(self, index: int) -> None:
+        """Raises :class:`InvalidInput` if the item at this place breaks a rule."""
+        if index in self.refused:
+            raise InvalidInput(list(self.refused[index]))
+
 
 def decoders() -> Mapping[str, Callable[[bytes], Any]]:
     """The decoder of each method of the contract, by its path (``/onefold.v1.ProfileService/GetProfile``).

@@ -4,6 +4,7 @@ Pairs are symmetric: ``parse_x`` takes a message that already obeys the contract
 :class:`InvalidInput` with paths that begin at the message; ``x_to_proto`` gives the message.
 """
 
+from onefold.service.convert.decisions import decision_to_proto, explanation_to_proto
 from onefold.service.convert.identities import (
     found_to_proto,
     graph_to_proto,
@@ -16,7 +17,8 @@ from onefold.service.convert.items import (
     order_to_proto,
     parse_item,
 )
-from onefold.service.convert.profiles import profile_to_proto
+from onefold.service.convert.predictions import churn_to_proto, model_to_proto, parse_model_name
+from onefold.service.convert.profiles import parse_event_filter, profile_to_proto
 from onefold.service.convert.values import (
     date_to_proto,
     money_to_proto,
@@ -27,14 +29,20 @@ from onefold.service.convert.values import (
 )
 
 __all__ = [
+    "churn_to_proto",
     "date_to_proto",
+    "decision_to_proto",
     "event_to_proto",
+    "explanation_to_proto",
     "found_to_proto",
     "graph_to_proto",
+    "model_to_proto",
     "money_to_proto",
     "order_to_proto",
     "outcome_to_proto",
+    "parse_event_filter",
     "parse_item",
+    "parse_model_name",
     "parse_money",
     "parse_subject",
     "parse_timestamp",

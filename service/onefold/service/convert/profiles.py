@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from onefold.graph.profile import Activity, GoldenTrait, Profile, ProfileIdentifier, Spending, TraitValue
 from onefold.graph.resolve import PPM
+from onefold.graph.timeline import EventFilter
 from onefold.service.convert.items import event_to_proto, order_to_proto, record_to_proto
 from onefold.service.convert.values import (
     maybe_timestamp_to_proto,
     money_to_proto,
+    parse_timestamp,
     properties_to_proto,
     timestamp_to_proto,
     value_to_proto,
 )
 from onefold.v1 import profile_service_pb2
+
+
+def parse_event_filter(message: profile_service_pb2.ListEventsRequest) -> EventFilter:
+    """Which events are asked for."""
+    return EventFilter(
+        types=frozenset(message.types),
+        channels=frozenset(message.channels),
+        start=parse_timestamp(message.start_time) if message.HasField("start_time") else None,
+        end=parse_timestamp(message.end_time) if message.HasField("end_time") else None,
+    )
 
 
 def profile_to_proto(profile: Profile) -> profile_service_pb2.Profile:

@@ -1,0 +1,205 @@
+"""``PredictionService``: models, and scores with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import grpc
+from google.longrunning.operations_pb2 import Operation
+from google.protobuf.message import Message
+
+from onefold.graph import columns
+from onefold.graph.errors import InvalidInput, NotFound, NotReady, Violation
+from onefold.graph.identity import find
+from onefold.graph.model import Instant, to_datetime
+from onefold.graph.page import Page, place_of, size_of, token_of
+from onefold.graph.reader import Reader
+from onefold.ml import churn
+from onefold.ml.panel import DAY
+from onefold.ml.registry import Entry, Registry
+from onefold.service import convert
+from onefold.service.churn import Churn, ChurnScorer, known_until
+from onefold.service.interceptors import deadline
+from onefold.service.operations import Operations, Progress
+from onefold.service.status import status_of
+from onefold.service.wire import Batch
+from onefold.v1 import prediction_service_pb2, prediction_service_pb2_grpc
+
+DEFAULT_HORIZON_DAYS: Final = 90
+DEFAULT_REASONS: Final = 3
+
+_READING: Final = 0.1
+"""The share of a training that goes into reading the columns."""
+
+
+class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Trains by operations, keeps models in the registry, and scores with the one in use."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        registry: Registry,
+        scorer: ChurnScorer,
+        operations: Operations,
+        clock: Callable[[], Instant],
+    ) -> None:
+        self._reader = reader
+        self._registry = registry
+        self._scorer = scorer
+        self._operations = operations
+        self._clock = clock
+
+    def TrainModel(  # noqa: N802
+        self, request: prediction_service_pb2.TrainModelRequest, context: grpc.ServicerContext
+    ) -> Operation:
+        """The operation that trains a model and makes it the one in use."""
+        horizon_days = request.horizon_days or DEFAULT_HORIZON_DAYS
+        known_until = self._known_until(request, horizon_days, deadline(context))
+        started = prediction_service_pb2.TrainModelMetadata(
+            stage="waiting", start_time=convert.timestamp_to_proto(self._clock())
+        )
+
+        def work(progress: Progress, _cancelled: Callable[[], bool]) -> Message:
+            def tell(stage: str, share: float) -> None:
+                progress(
+                    prediction_service_pb2.TrainModelMetadata(
+                        stage=stage, progress=share, start_time=started.start_time
+                    )
+                )
+
+            return self._train(horizon_days, known_until, tell)
+
+        return self._operations.start("TrainModel", started, work, request_id=request.request_id, alone=True)
+
+    def GetModel(  # noqa: N802
+        self, request: prediction_service_pb2.GetModelRequest, context: grpc.ServicerContext
+    ) -> prediction_service_pb2.Model:
+        """One model, with its figures."""
+        return convert.model_to_proto(self._entry(convert.parse_model_name(request.name)))
+
+    def ListModels(  # noqa: N802
+        self, request: prediction_service_pb2.ListModelsRequest, context: grpc.ServicerContext
+    ) -> prediction_service_pb2.ListModelsResponse:
+        """One page of the models, newest first."""
+        page = _page(self._registry.entries(), request.page_size, request.page_token)
+        return prediction_service_pb2.ListModelsResponse(
+            models=map(convert.model_to_proto, page.items), next_page_token=page.next_token
+        )
+
+    def ScoreChurn(  # noqa: N802
+        self, request: prediction_service_pb2.ScoreChurnRequest, context: grpc.ServicerContext
+    ) -> prediction_service_pb2.ChurnScore:
+        """One person's score, and why."""
+        subject = convert.parse_subject(request.subject, self._reader.policy)
+        identity = find(self._reader, subject, seconds=deadline(context)).identity.id
+        scores = self._scorer.scores([identity], seconds=deadline(context))
+        return convert.churn_to_proto(_of(identity, scores), _top(request))
+
+    def BatchScoreChurn(  # noqa: N802
+        self,
+        request: Batch[prediction_service_pb2.BatchScoreChurnRequest],  # type: ignore[override]
+        context: grpc.ServicerContext,
+    ) -> prediction_service_pb2.BatchScoreChurnResponse:
+        """A score, or why there is none, per subject; features are computed once for all."""
+        found = [self._find(request, index, context) for index in range(len(request.message.subjects))]
+        known = sorted({identity for identity in found if isinstance(identity, str)})
+        scores = self._scorer.scores(known, seconds=deadline(context))
+        top = _top(request.message)
+        return prediction_service_pb2.BatchScoreChurnResponse(
+            results=[_result(index, identity, scores, top) for index, identity in enumerate(found)]
+        )
+
+    def _find(
+        self,
+        request: Batch[prediction_service_pb2.BatchScoreChurnRequest],
+        index: int,
+        context: grpc.ServicerContext,
+    ) -> str | InvalidInput | NotFound:
+        """The identity of a subject, or why it has none."""
+        try:
+            request.check(index)
+            message = request.message.subjects[index]
+            subject = convert.parse_subject(message, self._reader.policy, f"subjects[{index}]")
+            return find(self._reader, subject, seconds=deadline(context)).identity.id
+        except (InvalidInput, NotFound) as error:
+            return error
+
+    def _known_until(
+        self, request: prediction_service_pb2.TrainModelRequest, horizon_days: int, seconds: float | None
+    ) -> Instant:
+        """Up to when a training knows the graph: one horizon after the cutoff of its features.
+
+        That horizon must have passed in the data, or who comes back next week would be taken for lost.
+        """
+        known = known_until(self._reader, self._clock, seconds=seconds) or self._clock()
+        if not request.HasField("cutoff_time"):
+            return known
+        until = convert.parse_timestamp(request.cutoff_time) + horizon_days * DAY
+        if until > known:
+            latest = to_datetime(known - horizon_days * DAY).isoformat(timespec="seconds")
+            raise InvalidInput(
+                [Violation("cutoff_time", f"must be one horizon before the newest order or earlier: by {latest}")]
+            )
+        return until
+
+    def _train(
+        self, horizon_days: int, known_until: Instant, tell: Callable[[str, float], None]
+    ) -> prediction_service_pb2.Model:
+        tell("reading orders", 0.0)
+        orders = columns.orders(self._reader, known_until)
+        tell("reading events", _READING / 2)
+        events = columns.events(self._reader, known_until)
+        model = churn.train(
+            orders,
+            events,
+            cutoff=known_until,
+            created_at=self._clock(),
+            horizon_days=horizon_days,
+            progress=lambda stage, share: tell(stage, _READING + (1 - _READING) * share),
+        )
+        model_id = self._registry.save(model)
+        self._registry.promote(model_id)
+        return convert.model_to_proto(self._entry(model_id))
+
+    def _entry(self, model_id: str) -> Entry:
+        for entry in self._registry.entries():
+            if entry.id == model_id:
+                return entry
+        raise NotFound("model", f"models/{model_id}")
+
+
+def _page(entries: Sequence[Entry], size: int, token: str) -> Page[Entry]:
+    """One page, newest first, of entries that come oldest first. Its token counts those that are left, so that a model
+    that appears in between moves nothing."""
+    asked = "models"
+    (left,) = place_of(asked, token, (1 << 62,))
+    older = entries[: int(left)]
+    page = older[-size_of(size) :][::-1]
+    rest = len(older) - len(page)
+    return Page(tuple(page), token_of(asked, (rest,)) if rest else "")
+
+
+def _top(
+    request: prediction_service_pb2.ScoreChurnRequest | prediction_service_pb2.BatchScoreChurnRequest,
+) -> int:
+    return request.max_reasons if request.HasField("max_reasons") else DEFAULT_REASONS
+
+
+def _of(identity: str, scores: dict[str, Churn]) -> Churn:
+    try:
+        return scores[identity]
+    except KeyError:
+        raise NotReady(f"identity {identity}", "has not bought anything yet, so nothing can be said") from None
+
+
+def _result(
+    index: int, identity: str | InvalidInput | NotFound, scores: dict[str, Churn], top: int
+) -> prediction_service_pb2.ChurnScoreResult:
+    try:
+        if not isinstance(identity, str):
+            raise identity
+        score = convert.churn_to_proto(_of(identity, scores), top)
+        return prediction_service_pb2.ChurnScoreResult(index=index, score=score)
+    except (InvalidInput, NotFound, NotReady) as error:
+        return prediction_service_pb2.ChurnScoreResult(index=index, status=status_of(error))

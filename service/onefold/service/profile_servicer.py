@@ -1,0 +1,145 @@
+"""``ProfileService``: all that is known about a person, served at once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from onefold.graph.errors import InvalidInput, NotFound, NotReady, Violation
+from onefold.graph.profile import Part, read_profile
+from onefold.graph.reader import Reader
+from onefold.graph.subject import Subject
+from onefold.graph.timeline import list_events, list_orders
+from onefold.service import convert
+from onefold.service.churn import ChurnScorer
+from onefold.service.interceptors import deadline
+from onefold.service.status import status_of
+from onefold.service.wire import Batch
+from onefold.v1 import profile_service_pb2, profile_service_pb2_grpc
+
+REASONS: Final = 3
+"""How many reasons a profile gives for its score."""
+
+_FIELDS: Final = frozenset(profile_service_pb2.Profile.DESCRIPTOR.fields_by_name)
+_ALWAYS_READ: Final = frozenset(("identity", "create_time"))
+_PARTS: Final = frozenset(part.value for part in Part)
+
+
+class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
+    """Reads profiles and timelines, and adds the score."""
+
+    def __init__(self, reader: Reader, scorer: ChurnScorer) -> None:
+        self._reader = reader
+        self._scorer = scorer
+
+    def GetProfile(  # noqa: N802
+        self, request: profile_service_pb2.GetProfileRequest, context: grpc.ServicerContext
+    ) -> profile_service_pb2.Profile:
+        """The parts of the profile that were asked for."""
+        fields = _fields(request.read_mask)
+        profile = self._read(convert.parse_subject(request.subject, self._reader.policy), fields, context)
+        self._add_churn([profile], fields, context)
+        return _only(profile, fields)
+
+    def BatchGetProfiles(  # noqa: N802
+        self,
+        request: Batch[profile_service_pb2.BatchGetProfilesRequest],  # type: ignore[override]
+        context: grpc.ServicerContext,
+    ) -> profile_service_pb2.BatchGetProfilesResponse:
+        """A profile, or why there is none, per subject."""
+        fields = _fields(request.message.read_mask)
+        results = [self._result(request, index, fields, context) for index in range(len(request.message.subjects))]
+        self._add_churn([r.profile for r in results if r.HasField("profile")], fields, context)
+        for result in results:
+            _only(result.profile, fields)
+        return profile_service_pb2.BatchGetProfilesResponse(results=results)
+
+    def ListOrders(  # noqa: N802
+        self, request: profile_service_pb2.ListOrdersRequest, context: grpc.ServicerContext
+    ) -> profile_service_pb2.ListOrdersResponse:
+        """One page of a person's orders, newest first."""
+        page = list_orders(
+            self._reader,
+            convert.parse_subject(request.subject, self._reader.policy),
+            size=request.page_size,
+            token=request.page_token,
+            seconds=deadline(context),
+        )
+        return profile_service_pb2.ListOrdersResponse(
+            orders=map(convert.order_to_proto, page.items), next_page_token=page.next_token
+        )
+
+    def ListEvents(  # noqa: N802
+        self, request: profile_service_pb2.ListEventsRequest, context: grpc.ServicerContext
+    ) -> profile_service_pb2.ListEventsResponse:
+        """One page of a person's events, newest first."""
+        page = list_events(
+            self._reader,
+            convert.parse_subject(request.subject, self._reader.policy),
+            convert.parse_event_filter(request),
+            size=request.page_size,
+            token=request.page_token,
+            seconds=deadline(context),
+        )
+        return profile_service_pb2.ListEventsResponse(
+            events=map(convert.event_to_proto, page.items), next_page_token=page.next_token
+        )
+
+    def _read(
+        self, subject: Subject, fields: frozenset[str], context: grpc.ServicerContext
+    ) -> profile_service_pb2.Profile:
+        parts = [Part(name) for name in fields & _PARTS]
+        return convert.profile_to_proto(read_profile(self._reader, subject, parts, seconds=deadline(context)))
+
+    def _result(
+        self,
+        request: Batch[profile_service_pb2.BatchGetProfilesRequest],
+        index: int,
+        fields: frozenset[str],
+        context: grpc.ServicerContext,
+    ) -> profile_service_pb2.ProfileResult:
+        try:
+            request.check(index)
+            message = request.message.subjects[index]
+            subject = convert.parse_subject(message, self._reader.policy, f"subjects[{index}]")
+            return profile_service_pb2.ProfileResult(index=index, profile=self._read(subject, fields, context))
+        except (InvalidInput, NotFound) as error:
+            return profile_service_pb2.ProfileResult(index=index, status=status_of(error))
+
+    def _add_churn(
+        self,
+        profiles: Sequence[profile_service_pb2.Profile],
+        fields: frozenset[str],
+        context: grpc.ServicerContext,
+    ) -> None:
+        """Sets the score of those that have one: a profile is no less good for want of a model."""
+        if "churn" not in fields:
+            return
+        with contextlib.suppress(NotReady):
+            scores = self._scorer.scores([p.identity for p in profiles], seconds=deadline(context))
+            for profile in profiles:
+                if profile.identity in scores:
+                    profile.churn.CopyFrom(convert.churn_to_proto(scores[profile.identity], REASONS))
+
+
+def _fields(mask: FieldMask) -> frozenset[str]:
+    """The fields of a profile that a mask names; all if it names none, or ``*``."""
+    nested = [
+        Violation(f"read_mask.paths[{index}]", "must be a field of Profile, and none inside it")
+        for index, path in enumerate(mask.paths)
+        if "." in path
+    ]
+    if nested:
+        raise InvalidInput(nested)
+    return _FIELDS if not mask.paths or "*" in mask.paths else frozenset(mask.paths)
+
+
+def _only(profile: profile_service_pb2.Profile, fields: frozenset[str]) -> profile_service_pb2.Profile:
+    """The profile without the two fields that are always read, where they were not asked for."""
+    for name in _ALWAYS_READ - fields:
+        profile.ClearField(name)  # type: ignore[arg-type]  # the stub lists literals
+    return profile
