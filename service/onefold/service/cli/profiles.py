@@ -54,7 +54,7 @@ def get(channel: grpc.Channel, subject: identity_pb2.Subject) -> profile_service
 def render(profile: profile_service_pb2.Profile, console: Console) -> None:
     """Prints a profile, section by section; what is empty is left out."""
     console.print(Text(display_name(profile), style="bold"))
-    console.print(f"[dim]identity {profile.identity}, since {_day(profile.create_time)}[/]", soft_wrap=True)
+    console.print(f"[dim]identity {profile.identity}, since {_day(profile.create_time)}[/]")
     sections = (
         ("Who", _traits(profile)),
         ("Reached by", _identifiers(profile)),
@@ -70,7 +70,7 @@ def render(profile: profile_service_pb2.Profile, console: Console) -> None:
             console.print(
                 Rule(Text(title, style="bold cyan"), align="left", style="dim") if console.is_terminal else Text(title)
             )
-            console.print(Padding(body, (0, 0, 0, 2)))
+            console.print(Padding(body, (0, 0, 0, 2), expand=False))
 
 
 def display_name(profile: profile_service_pb2.Profile) -> str:

@@ -1,0 +1,331 @@
+"""The command line's words: help, errors of one line, exit codes, and what it prints of results."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from onefold.graph.errors import (
+    Conflict,
+    EngineError,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    OnefoldError,
+    Unavailable,
+    Violation,
+)
+from onefold.service.cli import app, profiles, terminal
+from onefold.service.cli.query import parse_parameter
+from onefold.service.cli.subjects import parse_subject
+from onefold.service.convert import money_to_proto, timestamp_to_proto
+from onefold.v1 import prediction_service_pb2, profile_service_pb2, record_pb2
+
+COMMANDS = (
+    ["serve"],
+    ["demo"],
+    ["import", "online-retail"],
+    ["import", "csv"],
+    ["train"],
+    ["profile"],
+    ["cypher"],
+    ["doctor"],
+    ["policy", "check"],
+)
+IDENTITY = "01a20756-25fe-708c-8f06-4e68615d3aaa"
+
+
+class Ran:
+    """What a command printed, and its exit code."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def onefold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Runs a command in an empty world: no settings, no service."""
+    monkeypatch.setenv("ONEFOLD_LISTEN", "127.0.0.1:1")
+    monkeypatch.setenv("ONEFOLD_DATA_FOLDER", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["onefold", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            app.run()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        return Ran(code if isinstance(code, int) else int(bool(code)), printed.out, printed.err)
+
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(onefold, command: list[str]) -> None:
+    ran = onefold(*command, "--help")
+    assert ran.code == 0
+    assert f"Usage: onefold {' '.join(command)}" in ran.out
+
+
+def test_help_names_every_command_and_the_exit_codes(onefold) -> None:
+    out = onefold("--help").out
+    for command in COMMANDS:
+        assert re.search(rf"^\W*{command[0]}\b", out, re.MULTILINE), command
+    assert "4 not found" in " ".join(out.split())
+
+
+def test_the_version_is_printed(onefold) -> None:
+    assert re.fullmatch(r"onefold \d+\.\d+\.\d+\S*\n", onefold("--version").out)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidInput([Violation("a", "is wrong")]), 2),
+        (Unavailable("gone"), 3),
+        (Conflict("lost"), 3),
+        (NotFound("customer", "crm:1"), 4),
+        (NotReady("model", "is not trained"), 1),
+        (EngineError("no build"), 1),
+        (OnefoldError("other"), 1),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_code(error: OnefoldError, code: int) -> None:
+    assert terminal.fail(error) == code
+
+
+def test_every_broken_rule_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.fail(InvalidInput([Violation("a[0]", "is [bold]wrong[/]"), Violation("b", "x" * 500)]))
+    assert capsys.readouterr().err == f"error: a[0]: is [bold]wrong[/]\nerror: b: {'x' * 500}\n"
+
+
+@pytest.mark.parametrize("command", [["profile", "email:a@example.org"], ["train"]], ids=" ".join)
+def test_without_a_service_a_command_says_how_to_get_one(onefold, command: list[str]) -> None:
+    ran = onefold(*command)
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err == (
+        "error: no Onefold answers at 127.0.0.1:1: "
+        "start one with `onefold serve`, or name it with --address HOST:PORT\n"
+    )
+
+
+def test_without_a_service_cypher_says_how_to_get_one(onefold) -> None:
+    ran = onefold("cypher", "RETURN 1")
+    assert ran.code == 3
+    assert "start it (onefold serve)" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("statement", ["", "CREATE INDEX x FOR (n:A) ON (n.b)", "drop constraint x"])
+def test_cypher_that_could_not_be_rolled_back_is_not_run(onefold, statement: str) -> None:
+    ran = onefold("cypher", statement)
+    assert ran.code == 2
+    assert ran.err.startswith("error: STATEMENT: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("ann@example.org", "is email:ann@example.org meant?"),
+        ("customer:17", "a record is customer:SOURCE:ID"),
+        ("order:shop:", "a record is order:SOURCE:ID"),
+        ("", "an identity's id"),
+        ("email:", "KIND:VALUE"),
+    ],
+)
+def test_a_subject_that_names_nobody_says_what_would(onefold, text: str, hint: str) -> None:
+    ran = onefold("profile", text)
+    assert ran.code == 2
+    assert hint in ran.err
+
+
+def test_subjects_are_identities_records_and_identifiers() -> None:
+    assert parse_subject(IDENTITY).identity == IDENTITY
+    customer = parse_subject("customer:crm:a:b").customer
+    assert (customer.source, customer.source_id) == ("crm", "a:b")
+    assert parse_subject("order:shop:A-1").order.order_id == "A-1"
+    phone = parse_subject("phone:020 7946 0018", region="GB").identifier
+    assert (phone.kind, phone.value, phone.region) == ("phone", "020 7946 0018", "GB")
+
+
+def test_parameters_are_json_or_text() -> None:
+    assert parse_parameter("n=3") == ("n", 3)
+    assert parse_parameter('names=["a"]') == ("names", ["a"])
+    assert parse_parameter("key=crm:1=2") == ("key", "crm:1=2")
+    with pytest.raises(InvalidInput, match="name=value"):
+        parse_parameter("key")
+
+
+def test_a_policy_that_breaks_rules_is_told_with_lines_and_fields(onefold, tmp_path: Path) -> None:
+    bad = tmp_path / "policy.yaml"
+    bad.write_text("version: 1\nlink_threshold: 7\nsurprise: 1\n")
+    ran = onefold("policy", "check", str(bad))
+    assert ran.code == 2
+    lines = ran.err.splitlines()
+    assert all(line.startswith("error: ") for line in lines)
+    assert any("link_threshold (line 2)" in line for line in lines)
+    assert any("surprise (line 3)" in line for line in lines)
+
+
+def test_the_shipped_policy_is_ok(onefold) -> None:
+    assert onefold("policy", "check").out.startswith("ok ")
+    assert json.loads(onefold("policy", "check", "--json").out)["version"].startswith("1")
+
+
+def test_a_file_that_is_not_there_is_wrong_usage(onefold) -> None:
+    ran = onefold("import", "online-retail", "nowhere.csv")
+    assert ran.code == 2
+    assert "'nowhere.csv' does not exist" in ran.err
+
+
+def test_the_demo_asks_for_its_file_where_there_is_no_clone(
+    onefold, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from onefold.service.demo import show
+
+    monkeypatch.setattr(show, "IN_A_CLONE", tmp_path / "none")
+    ran = onefold("demo")
+    assert ran.code == 2
+    assert ran.err.startswith("error: --file: the order file comes with a clone")
+
+
+def test_bad_settings_are_told_by_their_variable(onefold, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEFOLD_LISTEN", "nonsense")
+    ran = onefold("serve")
+    assert ran.code == 2
+    assert ran.err.startswith("error: ONEFOLD_LISTEN: should be host:port")
+
+
+def test_doctor_prints_an_object_a_check_for_scripts(onefold) -> None:
+    ran = onefold("doctor", "--json")
+    checks = {check["name"]: check for check in map(json.loads, ran.out.splitlines())}
+    assert checks["policy"]["verdict"] == "ok"
+    assert checks["model"]["advice"]
+    assert ran.code == (1 if any(c["verdict"] == "fail" for c in checks.values()) else 0)
+
+
+def profile() -> profile_service_pb2.Profile:
+    at = timestamp_to_proto(1_700_000_000_000)
+    crm = record_pb2.RecordKey(customer=record_pb2.CustomerKey(source="crm", source_id="17"))
+    guest = record_pb2.RecordKey(order=record_pb2.OrderKey(source="shop", order_id="G-1"))
+
+    def trait(name: str, value: str, *others: str) -> profile_service_pb2.GoldenTrait:
+        return profile_service_pb2.GoldenTrait(
+            name=name,
+            value=record_pb2.PropertyValue(string_value=value),
+            record=crm,
+            observe_time=at,
+            alternatives=[
+                profile_service_pb2.TraitAlternative(value=record_pb2.PropertyValue(string_value=o), record=guest)
+                for o in others
+            ],
+        )
+
+    order = record_pb2.Order(
+        key=guest.order,
+        place_time=at,
+        utc_offset_minutes=60,
+        status=record_pb2.ORDER_STATUS_DELIVERED,
+        currency_code="GBP",
+        total=money_to_proto(1_234_500_000, "GBP"),
+        lines=[record_pb2.OrderLine(sku=f"S{n}", name=f"Mug {n}") for n in range(5)],
+        refunds=[record_pb2.Refund(refund_id="r")],
+    )
+    event = record_pb2.Event(
+        source="web",
+        type="page_view",
+        event_time=at,
+        channel="web",
+        device=record_pb2.Identifier(kind="cookie", value="ck.1"),
+    )
+    return profile_service_pb2.Profile(
+        identity=IDENTITY,
+        create_time=at,
+        traits=[trait("family_name", "Archer"), trait("given_name", "Ann", "Annie")],
+        identifiers=[
+            profile_service_pb2.ProfileIdentifier(
+                kind="email", value="ann@example.org", confidence=0.98, sources=["crm"]
+            ),
+            profile_service_pb2.ProfileIdentifier(kind="device", value="kiosk", shared=True, sources=["web"]),
+        ],
+        records=[crm, guest],
+        activity=profile_service_pb2.Activity(
+            order_count=7,
+            spending=[
+                profile_service_pb2.Spending(
+                    currency_code="GBP",
+                    order_count=7,
+                    total_spent=money_to_proto(1_234_500_000, "GBP"),
+                    refunded=money_to_proto(500_000, "GBP"),
+                    average_order_value=money_to_proto(176_357_143, "GBP"),
+                )
+            ],
+            first_order_time=at,
+            last_order_time=at,
+            event_count=1,
+            event_counts={"page_view": 1},
+            anonymous_event_count=1,
+        ),
+        recent_orders=[order],
+        recent_events=[event],
+        completeness=0.25,
+        churn=prediction_service_pb2.ChurnScore(
+            probability=0.8,
+            log_odds=1.39,
+            base_log_odds=0.2,
+            other_contribution=0.19,
+            horizon_days=90,
+            model="models/churn-0001",
+            as_of_time=at,
+            reasons=[
+                prediction_service_pb2.Reason(feature="recency", words="last order 120 days ago", contribution=1.0)
+            ],
+        ),
+    )
+
+
+def rendered(width: int) -> str:
+    console = Console(width=width, highlight=False, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    profiles.render(profile(), console)
+    text = console.export_text()
+    console.file.close()
+    return text
+
+
+def test_a_profile_reads_like_a_page_about_a_person() -> None:
+    text = rendered(120)
+    for words in (
+        "Ann Archer",
+        f"identity {IDENTITY}, since 2023-11-14",
+        "Ann  (also Annie)",
+        "crm, 2023-11-14",
+        "ann@example.org  98%",
+        "kiosk",
+        "shared",
+        "customer:crm:17",
+        "as a guest: order:shop:G-1",
+        "1,234.50 GBP in 7 orders, 0.50 GBP of it refunded",
+        "176.357143 GBP an order",
+        "Mug 0, Mug 1, Mug 2, 2 more  (1 refund)",
+        "and 6 orders before",
+        "web on ck.1, anonymous",
+        "80%",
+        "no purchase within 90 days after 2023-11-14",
+        "▲  +1.00  last order 120 days ago",
+        "log-odds +1.39 = base +0.20",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_profile_fits_a_narrow_terminal_and_loses_no_word(width: int) -> None:
+    text = rendered(width)
+    assert max(map(len, text.splitlines())) <= width
+    together = re.sub(r"\s+", "", text)
+    for words in ("ann@example.org", "customer:crm:17", "order:shop:G-1", IDENTITY[:8]):
+        assert words in together
