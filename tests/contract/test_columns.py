@@ -1,0 +1,110 @@
+"""Columns on a real engine: what models read is what was sent, as of an instant, whose it is now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from onefold.graph import columns
+from onefold.graph.identity import find
+from onefold.graph.ingest import Batch, Writer, ingest
+from onefold.graph.model import Item, Order, OrderLine, Refund
+from onefold.graph.reader import Reader
+from onefold.graph.subject import Subject
+from onefold.ml import columns as expected
+from tests import items as make
+from tests.conftest import Engine
+
+NOW = make.NOW
+
+
+@pytest.fixture
+def writer(engine: Engine, endpoint: object) -> Writer:
+    return make.writer(engine.endpoint, engine.driver)
+
+
+@pytest.fixture
+def reader(writer: Writer) -> Reader:
+    return make.reader(writer)
+
+
+def put(writer: Writer, *items: Item) -> None:
+    ingest(writer, [Batch(items)])
+
+
+def whole_order() -> Order:
+    lines = (OrderLine("a", 2, 5), OrderLine("b", 1, 5), OrderLine("a", 3, 5))
+    refunds = (Refund("r1", NOW + 10, 7), Refund("r2", NOW + 20, 8))
+    placed = make.order("shop:1", of="web:1", at=NOW, total=30)
+    return replace(placed, lines=lines, refunds=refunds, channel="app", coupons=("X",), status="shipped")
+
+
+def test_the_tables_are_what_models_expect(writer: Writer, reader: Reader) -> None:
+    assert columns.ORDERS == expected.ORDERS
+    assert columns.EVENTS == expected.EVENTS
+    put(writer, *make.stream(3, 40))
+    for read, schema in ((columns.orders, expected.ORDERS), (columns.events, expected.EVENTS)):
+        table = read(reader, NOW + 1)
+        assert table.num_rows > 0
+        assert expected.check(table, schema) == table
+        assert expected.check(read(reader, -(1 << 60)), schema).num_rows == 0
+
+
+def test_an_order_is_a_row_with_its_lines_summed_up(writer: Writer, reader: Reader) -> None:
+    put(writer, make.customer("web:1", "email:1"), whole_order(), replace(make.order("till:2", "email:1"), lines=()))
+    identity = find(reader, Subject.record("customer:web:1")).identity.id
+    rows = {row["order"]: row for row in columns.orders(reader, NOW + 15).to_pylist()}
+    assert {row["identity"] for row in rows.values()} == {identity}
+    whole = rows["shop:1"]
+    assert [(r["at"].timestamp() * 1000, r["amount"]) for r in whole.pop("refunds")] == [(NOW + 10, 7)]
+    assert whole.pop("placed_at").timestamp() * 1000 == NOW
+    assert whole == {
+        "identity": identity, "order": "shop:1", "currency": "GBP", "total": 30, "lines": 3, "units": 6, "products": 2,
+        "status": "shipped", "channel": "app", "has_coupon": True,
+    }  # fmt: skip
+    guest = rows["till:2"]
+    assert (guest["lines"], guest["units"], guest["refunds"], guest["has_coupon"], guest["channel"]) == (
+        0,
+        0,
+        [],
+        False,
+        "",
+    )
+
+
+def test_nothing_of_the_instant_or_after_it_is_read(writer: Writer, reader: Reader) -> None:
+    put(writer, make.customer("web:1"), whole_order(), make.event("web:e", of="web:1", at=NOW))
+    assert columns.orders(reader, NOW).num_rows == 0
+    assert columns.events(reader, NOW).num_rows == 0
+    assert columns.orders(reader, NOW + 1).to_pylist()[0]["refunds"] == []
+    assert len(columns.orders(reader, NOW + 20).to_pylist()[0]["refunds"]) == 1
+    assert len(columns.orders(reader, NOW + 21).to_pylist()[0]["refunds"]) == 2
+
+
+def test_events_of_a_device_are_its_persons_and_those_of_a_shared_one_nobodys(writer: Writer, reader: Reader) -> None:
+    put(
+        writer,
+        make.customer("web:1", "device:1"),
+        make.event("a:1", on="device:1", type="mine"),
+        make.event("a:2", on="device:2", type="anonymous"),
+        *(make.customer(f"app:{i}", "device:3") for i in range(5)),
+        make.event("a:3", on="device:3", type="nobodys"),
+        make.event("a:4", of="app:1", type="theirs"),
+    )
+    owners = {row["type"]: row["identity"] for row in columns.events(reader, NOW + 1).to_pylist()}
+    assert owners == {
+        "mine": find(reader, Subject.record("customer:web:1")).identity.id,
+        "anonymous": find(reader, Subject.identifier("device:2")).identity.id,
+        "theirs": find(reader, Subject.record("customer:app:1")).identity.id,
+    }
+
+
+def test_some_identities_are_read_as_all_are(writer: Writer, reader: Reader) -> None:
+    put(writer, *make.stream(4, 60))
+    for read in (columns.orders, columns.events):
+        everything = read(reader, NOW + 1).to_pylist()
+        identities = sorted({row["identity"] for row in everything})[::2]
+        some = read(reader, NOW + 1, [*identities, "0198a000-0000-7000-8000-000000000000"]).to_pylist()
+        assert sorted(some, key=repr) == sorted((r for r in everything if r["identity"] in identities), key=repr)
+        assert read(reader, NOW + 1, []).num_rows == 0
