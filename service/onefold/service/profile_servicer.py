@@ -25,7 +25,6 @@ REASONS: Final = 3
 """How many reasons a profile gives for its score."""
 
 _FIELDS: Final = frozenset(profile_service_pb2.Profile.DESCRIPTOR.fields_by_name)
-_ALWAYS_READ: Final = frozenset(("identity", "create_time"))
 _PARTS: Final = frozenset(part.value for part in Part)
 
 
@@ -53,9 +52,10 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
         """A profile, or why there is none, per subject."""
         fields = _fields(request.message.read_mask)
         results = [self._result(request, index, fields, context) for index in range(len(request.message.subjects))]
-        self._add_churn([r.profile for r in results if r.HasField("profile")], fields, context)
-        for result in results:
-            _only(result.profile, fields)
+        profiles = [result.profile for result in results if result.HasField("profile")]
+        self._add_churn(profiles, fields, context)
+        for profile in profiles:
+            _only(profile, fields)
         return profile_service_pb2.BatchGetProfilesResponse(results=results)
 
     def ListOrders(  # noqa: N802
@@ -139,7 +139,7 @@ def _fields(mask: FieldMask) -> frozenset[str]:
 
 
 def _only(profile: profile_service_pb2.Profile, fields: frozenset[str]) -> profile_service_pb2.Profile:
-    """The profile without the two fields that are always read, where they were not asked for."""
-    for name in _ALWAYS_READ - fields:
+    """The profile with nothing but these fields."""
+    for name in _FIELDS - fields:
         profile.ClearField(name)  # type: ignore[arg-type]  # the stub lists literals
     return profile
