@@ -60,7 +60,7 @@ class TrainModelRequest(_message.Message):
     CUTOFF_TIME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     horizon_days: _builtins.int
-    """Churn is no purchase within this many days, 1 to 730. Absent: 90."""
+    """Churn is no purchase within this many days, 1 to 365. Absent: 90."""
     request_id: _builtins.str
     """A UUID that the caller makes for this request. A repeat of it gets the first answer."""
     @_builtins.property
@@ -405,7 +405,9 @@ class ChurnScore(_message.Message):
 
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """The instant as of which the features were computed."""
+        """The instant as of which the features were computed and from which the horizon runs: the newest order in the graph, at
+        most now.
+        """
 
     def __init__(
         self,

@@ -99,7 +99,10 @@ class PredictionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ScoreChurn(self, request, context):
-        """Says how likely a person is to buy nothing within the model's horizon from now, and why.
+        """Says how likely a person is to buy nothing within the model's horizon, and why.
+
+        The horizon begins at the newest order in the graph, at most now: what was bought since is not known. In a live shop
+        that is seconds ago; over a file of old orders it is where the file ends. The score says it as `as_of_time`.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
         DEADLINE_EXCEEDED. Reads only.

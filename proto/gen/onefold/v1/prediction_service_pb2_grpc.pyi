@@ -54,7 +54,10 @@ class PredictionServiceStub:
     Errors: INVALID_ARGUMENT (also for a page token that is not of this list). Reads only.
     """
     ScoreChurn: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.ScoreChurnRequest, _prediction_service_pb2.ChurnScore]
-    """Says how likely a person is to buy nothing within the model's horizon from now, and why.
+    """Says how likely a person is to buy nothing within the model's horizon, and why.
+
+    The horizon begins at the newest order in the graph, at most now: what was bought since is not known. In a live shop
+    that is seconds ago; over a file of old orders it is where the file ends. The score says it as `as_of_time`.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
     DEADLINE_EXCEEDED. Reads only.
@@ -91,7 +94,10 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     Errors: INVALID_ARGUMENT (also for a page token that is not of this list). Reads only.
     """
     ScoreChurn: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.ScoreChurnRequest, _prediction_service_pb2.ChurnScore]  # type: ignore[assignment]
-    """Says how likely a person is to buy nothing within the model's horizon from now, and why.
+    """Says how likely a person is to buy nothing within the model's horizon, and why.
+
+    The horizon begins at the newest order in the graph, at most now: what was bought since is not known. In a live shop
+    that is seconds ago; over a file of old orders it is where the file ends. The score says it as `as_of_time`.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
     DEADLINE_EXCEEDED. Reads only.
@@ -149,7 +155,10 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prediction_service_pb2.ScoreChurnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prediction_service_pb2.ChurnScore, _abc.Awaitable[_prediction_service_pb2.ChurnScore]]:
-        """Says how likely a person is to buy nothing within the model's horizon from now, and why.
+        """Says how likely a person is to buy nothing within the model's horizon, and why.
+
+        The horizon begins at the newest order in the graph, at most now: what was bought since is not known. In a live shop
+        that is seconds ago; over a file of old orders it is where the file ends. The score says it as `as_of_time`.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
         DEADLINE_EXCEEDED. Reads only.
