@@ -310,7 +310,7 @@ def test_a_profile_reads_like_a_page_about_a_person() -> None:
         "customer:crm:17",
         "as a guest: order:shop:G-1",
         "1,234.50 GBP in 7 orders, 0.50 GBP of it refunded",
-        "176.357143 GBP an order",
+        "176.36 GBP an order",
         "Mug 0, Mug 1, Mug 2, 2 more  (1 refund)",
         "and 6 orders before",
         "web on ck.1, anonymous",

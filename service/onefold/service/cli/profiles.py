@@ -76,8 +76,9 @@ def render(profile: profile_service_pb2.Profile, console: Console) -> None:
 def display_name(profile: profile_service_pb2.Profile) -> str:
     """What to call the person: their name, else the first thing that names them."""
     traits = {trait.name: trait.value.string_value for trait in profile.traits}
-    whole = " ".join(filter(None, (traits.get("given_name"), traits.get("family_name"))))
-    if name := traits.get("full_name") or whole or traits.get("company"):
+    parts = " ".join(filter(None, (traits.get("given_name"), traits.get("family_name"))))
+    # Somebody's "full name" is at times "A Lane".
+    if name := max(traits.get("full_name", ""), parts, key=len) or traits.get("company"):
         return name
     if profile.records:
         return record_name(profile.records[0])
@@ -92,10 +93,9 @@ def record_name(key: record_pb2.RecordKey) -> str:
 
 
 def money(amount: Any) -> str:
-    """An amount as people write it, as ``1,234.50 GBP``."""
+    """An amount as people write it, as ``1,234.50 GBP``: to the hundredth."""
     value = Decimal(amount.units) + Decimal(amount.nanos) / 1_000_000_000
-    places = max(2, -int(value.normalize().as_tuple().exponent))
-    return f"{value:,.{places}f} {amount.currency_code}"
+    return f"{value:,.2f} {amount.currency_code}"
 
 
 def value_of(value: record_pb2.PropertyValue) -> str:

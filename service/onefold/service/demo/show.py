@@ -98,7 +98,7 @@ def _chapters(teller: _Teller, service: ServiceProcess, channel: grpc.Channel, p
     with teller.chapter("Who will leave"):
         model = training.trained(channel)
         teller.say(f"{model.name}, from {model.row_count:,} customers: no purchase within {model.horizon_days} days")
-        teller.console.print(Padding(training.measures(model), (1, 0, 0, 3)))
+        teller.console.print(Padding(training.measures(model), (1, 0, 0, 3), expand=False))
     with teller.chapter("One customer"):
         teller.console.print()
         profiles.render(profiles.get(channel, parse_subject(made.cast.star)), teller.console)
