@@ -8,6 +8,7 @@ from datetime import date
 
 import pytest
 
+from onefold.graph import policy
 from onefold.graph.component import Component
 from onefold.graph.errors import NotFound
 from onefold.graph.fetch import fetch_component
@@ -19,6 +20,7 @@ from onefold.graph.reader import Reader
 from onefold.graph.subject import Subject
 from tests import items as make
 from tests.conftest import Engine
+from tests.worlds import RULES
 
 NOW = make.NOW
 WEB = Subject.record("customer:web:1")
@@ -73,6 +75,19 @@ def test_a_trait_is_of_the_latest_record_and_the_other_values_are_told(writer: W
     assert profile.properties == {"a": 2, "b": True, "d": date(2020, 1, 2), "f": 0.5, "t": ("x", "y")}
     assert profile.completeness == 4 / len(TRAITS)
     assert profile.records == ("customer:app:1", "customer:shop:1", "customer:web:1")
+
+
+def test_the_sources_that_the_policy_prefers_go_before_later_records(writer: Writer, reader: Reader) -> None:
+    put(
+        writer,
+        record("web", NOW, {"full_name": "Web", "city": "Graz"}, {}),
+        record("shop", NOW + 1, {"full_name": "Shop", "city": "Linz"}, {}),
+        record("app", NOW + 2, {"full_name": "App", "city": "Wels"}, {}),
+    )
+    preferring = policy.parse(RULES + "survivorship: {full_name: [till, web], default: [shop]}\n")
+    traits = read_profile(replace(reader, policy=preferring), WEB).traits
+    told = {t.name: [t.chosen.value, *(a.value for a in t.alternatives)] for t in traits}
+    assert told == {"full_name": ["Web", "App", "Shop"], "city": ["Linz", "Wels", "Graz"]}
 
 
 def test_a_record_that_others_only_spoke_of_has_a_profile(writer: Writer, reader: Reader) -> None:

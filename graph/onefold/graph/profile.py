@@ -224,7 +224,7 @@ def read_profile(
         identity, created_at, customers, guest_orders, links, foreign_links, devices, bought, did, orders, events,
     ) = row  # fmt: skip
     known = [_Known.of(row) for row in customers]
-    traits = golden_traits(known, reader.policy) if wanted & {Part.TRAITS, Part.COMPLETENESS} else ()
+    traits = _golden_traits(known, reader.policy) if wanted & {Part.TRAITS, Part.COMPLETENESS} else ()
     return Profile(
         identity,
         created_at,
@@ -259,7 +259,7 @@ class _Known:
         return cls(f"customer:{key}", observed_at, traits, properties_of(properties))
 
 
-def golden_traits(known: Iterable[_Known], policy: Policy) -> tuple[GoldenTrait, ...]:
+def _golden_traits(known: Iterable[_Known], policy: Policy) -> tuple[GoldenTrait, ...]:
     """Each trait that any record knows: by the policy's preferred sources, then the latest, then the record's name."""
     values: dict[str, list[TraitValue]] = defaultdict(list)
     for record in known:
