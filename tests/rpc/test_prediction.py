@@ -1,0 +1,245 @@
+"""``PredictionService`` over a real socket, on each engine: a shop is streamed in, trained on, and scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import grpc
+import pytest
+from google.longrunning import operations_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import PreconditionFailure
+
+from onefold.graph.model import Instant
+from onefold.service import convert
+from onefold.v1 import identity_pb2, identity_service_pb2, record_pb2
+from onefold.v1 import prediction_service_pb2 as pb
+from onefold.v1 import profile_service_pb2 as profile_pb
+from tests.engines import empty
+from tests.histories import END, HORIZON_DAYS, shop
+from tests.rpc.conftest import Client
+from tests.rpc.echo import details
+from tests.rpc.items import (
+    DAY,
+    at,
+    by_customer,
+    by_identifier,
+    code,
+    customer,
+    identifier,
+    ingest,
+    key,
+    order,
+    violations,
+)
+
+
+def failure(call: Callable[[], object]) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+def items_of_the_shop() -> Iterator[record_pb2.Item]:
+    """The seeded shop as a source would send it; customers with an odd number buy under two records."""
+    orders, events = shop()
+    for number, row in enumerate(orders.to_pylist()):
+        who = f"{row['identity']}-{number % 2}" if int(row["identity"][-1]) % 2 else row["identity"]
+        yield customer(f"crm:{who}", f"email:{row['identity']}@example.org", seen=seconds(row["placed_at"]))
+        price = convert.money_to_proto(row["total"], "GBP")
+        yield record_pb2.Item(
+            order=record_pb2.Order(
+                key=record_pb2.OrderKey(source="shop", order_id=str(number)),
+                customer=key(f"crm:{who}"),
+                place_time=at(seconds(row["placed_at"])),
+                status=record_pb2.ORDER_STATUS_PAID,
+                currency_code="GBP",
+                lines=[record_pb2.OrderLine(sku="mug", quantity=1, unit_price=price)],
+                channel="web",
+            )
+        )
+    for number, row in enumerate(events.to_pylist()):
+        yield record_pb2.Item(
+            event=record_pb2.Event(
+                source="web",
+                event_id=str(number),
+                type="product_view",
+                event_time=at(seconds(row["at"])),
+                device=identifier(f"cookie:{row['identity']}"),
+            )
+        )
+
+
+def seconds(moment: object) -> int:
+    return int(moment.timestamp())  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def trained(served: Client) -> Client:
+    """The service over the seeded shop, with a model."""
+    empty(served.engine.driver, served.engine.endpoint.database)
+    items = list(items_of_the_shop())
+    messages = [
+        identity_service_pb2.StreamRecordsRequest(sequence=n, items=items[n : n + 400])
+        for n in range(0, len(items), 400)
+    ]
+    for acknowledged in served.identity.StreamRecords(iter(messages), timeout=240):
+        assert not any(r.HasField("status") for r in acknowledged.results)
+    operation = served.prediction.TrainModel(pb.TrainModelRequest(horizon_days=HORIZON_DAYS), timeout=30)
+    assert done(served, operation).HasField("response")
+    return served
+
+
+def done(client: Client, operation: operations_pb2.Operation) -> operations_pb2.Operation:
+    """The operation when it is over."""
+    until = time.monotonic() + 240
+    while not operation.done:
+        assert time.monotonic() < until
+        request = operations_pb2.WaitOperationRequest(name=operation.name, timeout=Duration(seconds=10))
+        operation = client.operations.WaitOperation(request, timeout=30)
+    return operation
+
+
+def score(client: Client, subject: identity_pb2.Subject, reasons: int | None = None) -> pb.ChurnScore:
+    return client.prediction.ScoreChurn(pb.ScoreChurnRequest(subject=subject, max_reasons=reasons), timeout=30)
+
+
+def newest_order() -> Instant:
+    return max(int(t.timestamp()) for t in shop()[0]["placed_at"].to_pylist()) * 1000
+
+
+# -- without a model -----------------------------------------------------------------------------------------
+
+
+def test_without_a_model_nothing_is_scored_and_profiles_come_without(client: Client) -> None:
+    ingest(client, customer("crm:1"), order("shop:1", of="crm:1"))
+    status, found = details(failure(lambda: score(client, by_customer("crm:1"))))
+    assert code(status) is grpc.StatusCode.FAILED_PRECONDITION
+    precondition: PreconditionFailure = found["PreconditionFailure"]
+    assert precondition.violations[0].subject == "churn model"
+    profile = client.profile.GetProfile(profile_pb.GetProfileRequest(subject=by_customer("crm:1")), timeout=30)
+    assert not profile.HasField("churn")
+
+
+def test_too_little_data_fails_the_operation_and_says_what_is_missing(client: Client) -> None:
+    ingest(client, customer("crm:1"), order("shop:1", of="crm:1"))
+    operation = done(client, client.prediction.TrainModel(pb.TrainModelRequest(), timeout=30))
+    assert code(operation.error) is grpc.StatusCode.FAILED_PRECONDITION
+    assert "customers with an order: 1 of 100 needed" in operation.error.message
+
+
+def test_a_bad_horizon_or_cutoff_is_refused_before_anything_starts(client: Client) -> None:
+    ingest(client, customer("crm:1"), order("shop:1", of="crm:1"))
+    soon = at(int(time.time()) - 5 * DAY)
+    for request, field in [
+        (pb.TrainModelRequest(horizon_days=400), "horizon_days"),
+        (pb.TrainModelRequest(horizon_days=30, cutoff_time=soon), "cutoff_time"),
+    ]:
+        error = failure(lambda request=request: client.prediction.TrainModel(request, timeout=30))
+        status, _ = details(error)
+        assert list(violations(status)) == [field]
+
+
+# -- with one ------------------------------------------------------------------------------------------------
+
+
+def test_a_training_gives_a_model_with_its_figures(trained: Client) -> None:
+    (model,) = trained.prediction.ListModels(pb.ListModelsRequest(), timeout=30).models
+    assert (model.name, model.state, model.horizon_days) == ("models/churn-0001", pb.MODEL_STATE_ACTIVE, HORIZON_DAYS)
+    assert model.row_count == 400
+    assert model.metrics["auc"] > 0.5
+    assert model.baseline_metrics["auc"] > 0.5
+    assert convert.parse_timestamp(model.cutoff_time) == newest_order() + 1 - HORIZON_DAYS * DAY * 1000
+    assert trained.prediction.GetModel(pb.GetModelRequest(name=model.name), timeout=30) == model
+
+
+def test_reasons_add_up_to_the_score(trained: Client) -> None:
+    for reasons in (None, 0, 1000):
+        churn = score(trained, by_customer("crm:id-0002"), reasons)
+        assert len(churn.reasons) == 3 if reasons is None else len(churn.reasons) <= reasons
+        parts = churn.base_log_odds + sum(r.contribution for r in churn.reasons) + churn.other_contribution
+        assert parts == pytest.approx(churn.log_odds, abs=1e-6)
+        assert 0 < churn.probability < 1
+        assert all(r.words and r.value for r in churn.reasons)
+
+
+def test_a_score_is_as_of_the_newest_order(trained: Client) -> None:
+    churn = score(trained, by_customer("crm:id-0002"))
+    assert convert.parse_timestamp(churn.as_of_time) == newest_order() + 1 <= END
+    assert churn.model == "models/churn-0001"
+
+
+def test_all_that_leads_to_a_person_gives_one_score(trained: Client) -> None:
+    asked = [by_customer("crm:id-0002"), by_identifier("email:id-0002@example.org")]
+    assert score(trained, asked[0]) == score(trained, asked[1])
+
+
+def test_a_batch_scores_as_one_by_one_and_refuses_alone(trained: Client) -> None:
+    ingest(trained, customer("crm:window-shopper"))
+    subjects = [by_customer("crm:id-0002"), by_customer("crm:404"), by_customer("crm:window-shopper"), by_customer("")]
+    request = pb.BatchScoreChurnRequest(subjects=[*subjects, by_identifier("email:id-0003@example.org")])
+    results = trained.prediction.BatchScoreChurn(request, timeout=30).results
+    assert [r.index for r in results] == [0, 1, 2, 3, 4]
+    assert results[0].score == score(trained, subjects[0])
+    assert results[4].score == score(trained, by_identifier("email:id-0003@example.org"))
+    assert [code(r.status) for r in results[1:4]] == [
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+    ]
+    assert "subjects[3].customer.source" in violations(results[3].status)
+
+
+def test_a_person_who_bought_nothing_has_no_score(trained: Client) -> None:
+    ingest(trained, customer("crm:window-shopper"))
+    status, _ = details(failure(lambda: score(trained, by_customer("crm:window-shopper"))))
+    assert code(status) is grpc.StatusCode.FAILED_PRECONDITION
+    request = profile_pb.GetProfileRequest(subject=by_customer("crm:window-shopper"))
+    assert not trained.profile.GetProfile(request, timeout=30).HasField("churn")
+
+
+def test_a_profile_carries_the_same_score(trained: Client) -> None:
+    request = profile_pb.GetProfileRequest(subject=by_customer("crm:id-0002"))
+    assert trained.profile.GetProfile(request, timeout=30).churn == score(trained, by_customer("crm:id-0002"))
+
+
+def test_an_unknown_model_is_not_found(trained: Client) -> None:
+    error = failure(lambda: trained.prediction.GetModel(pb.GetModelRequest(name="models/churn-0404"), timeout=30))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_visits_before_log_in_are_the_persons_once_the_device_is(trained: Client) -> None:
+    latest = max(shop()[0].to_pylist(), key=lambda row: row["placed_at"])["identity"]
+    email = f"email:{latest}@example.org"
+
+    def visits() -> set[str]:
+        told = score(trained, by_identifier(email), 1000).reasons
+        return {reason.value for reason in told if reason.value.endswith(("event", "events"))}
+
+    assert visits() == {"no events"}
+    ingest(trained, customer("app:1", email, f"cookie:{latest}", seen=END // 1000))
+    assert visits()
+    assert "no events" not in visits()
+
+
+def test_one_training_at_a_time_and_a_repeat_gets_the_first(trained: Client) -> None:
+    # Runs last in this module: it leaves a second model.
+    request = pb.TrainModelRequest(horizon_days=HORIZON_DAYS, request_id=str(uuid4()))
+    first = trained.prediction.TrainModel(request, timeout=30)
+    assert trained.prediction.TrainModel(request, timeout=30).name == first.name
+    if not trained.operations.GetOperation(operations_pb2.GetOperationRequest(name=first.name), timeout=30).done:
+        other = failure(lambda: trained.prediction.TrainModel(pb.TrainModelRequest(), timeout=30))
+        assert other.code() is grpc.StatusCode.ABORTED
+    model = pb.Model()
+    assert done(trained, first).response.Unpack(model)
+    assert model.state == pb.MODEL_STATE_ACTIVE
+    newest_first = trained.prediction.ListModels(pb.ListModelsRequest(page_size=1), timeout=30)
+    rest = trained.prediction.ListModels(
+        pb.ListModelsRequest(page_size=1, page_token=newest_first.next_page_token), timeout=30
+    )
+    assert [m.version for m in (*newest_first.models, *rest.models)] == ["churn-0002", "churn-0001"]
+    assert [m.state for m in rest.models] == [pb.MODEL_STATE_SUPERSEDED]
+    assert not rest.next_page_token
+    assert score(trained, by_customer("crm:id-0002")).model == "models/churn-0002"
