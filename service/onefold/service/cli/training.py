@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from onefold.graph.errors import OnefoldError
 from onefold.graph.model import to_instant
@@ -21,6 +22,9 @@ from onefold.v1 import prediction_service_pb2, prediction_service_pb2_grpc
 _GLANCE = Duration(nanos=400_000_000)
 """How often progress is looked at."""
 
+MEASURES: Final = {"auc": "AUC", "log_loss": "log loss", "brier": "Brier score", "ece": "calibration error"}
+"""What is shown of a model's metrics, and how it is called."""
+
 
 def train(channel: grpc.Channel, horizon_days: int, cutoff: datetime | None, as_json: bool) -> None:
     """Trains a model in the service, shows how far it is, and prints its measures."""
@@ -29,10 +33,7 @@ def train(channel: grpc.Channel, horizon_days: int, cutoff: datetime | None, as_
         print(MessageToJson(model, preserving_proto_field_name=True))
         return
     console = terminal.out()
-    console.print(
-        f"[bold]{model.name}[/], from {model.row_count:,} customers: no purchase within {model.horizon_days} days",
-        soft_wrap=True,
-    )
+    console.print(escape(in_words(model)), soft_wrap=True)
     console.print(measures(model))
 
 
@@ -65,14 +66,23 @@ def trained(
 
 
 def measures(model: prediction_service_pb2.Model) -> Table:
-    """A table of the model's measures on held-out customers, beside those of the baseline."""
+    """A table of the model's measures on held-out customers, beside those of the baseline; the first to be read first."""
     table = terminal.table(("held out", "model", "RFM logistic", "difference"))
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, value in sorted(model.metrics.items()):
-        base = model.baseline_metrics.get(name)
-        if base is None:
-            table.add_row(name, f"{value:.4g}", "", "")
-        else:
-            table.add_row(name, f"{value:.4f}", f"{base:.4f}", Text(f"{value - base:+.4f}"))
+    for name, words in MEASURES.items():
+        if name in model.metrics and name in model.baseline_metrics:
+            ours, base = model.metrics[name], model.baseline_metrics[name]
+            table.add_row(words, f"{ours:.4f}", f"{base:.4f}", f"{ours - base:+.4f}")
     return table
+
+
+def in_words(model: prediction_service_pb2.Model) -> str:
+    """What the model is, and on whom it was measured."""
+    measured = ""
+    if "rows" in model.metrics and "base_rate" in model.metrics:
+        measured = f", {model.metrics['base_rate']:.0%} of {model.metrics['rows']:,.0f} held-out customers"
+    return (
+        f"{model.name}, trained on {model.row_count:,} customers; churn is no purchase within "
+        f"{model.horizon_days} days{measured}"
+    )

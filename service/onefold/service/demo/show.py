@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -67,8 +71,8 @@ def tell(file: Path | None, serve: bool, seed: int) -> int:
     with tempfile.TemporaryDirectory(prefix="onefold-demo-") as folder, ServiceProcess(Path(folder)) as service:
         try:
             with service.open_channel() as channel:
-                _chapters(teller, service, channel, path, seed)
-            _ways_on(teller.console, service, serve)
+                star = _chapters(teller, service, channel, path, seed)
+            _ways_on(teller.console, service, star, serve)
             if serve:
                 _wait_for_interrupt()
         except KeyboardInterrupt:
@@ -77,7 +81,8 @@ def tell(file: Path | None, serve: bool, seed: int) -> int:
     return 0
 
 
-def _chapters(teller: _Teller, service: ServiceProcess, channel: grpc.Channel, path: Path, seed: int) -> None:
+def _chapters(teller: _Teller, service: ServiceProcess, channel: grpc.Channel, path: Path, seed: int) -> RecordName:
+    """Tells it all; the record of the customer who was shown."""
     with teller.chapter("Real orders: a year of a British shop, UCI Online Retail"):
         orders = _read(path)
         teller.say(orders.words())
@@ -97,11 +102,12 @@ def _chapters(teller: _Teller, service: ServiceProcess, channel: grpc.Channel, p
         teller.say(_explained(channel, *made.cast.matched))
     with teller.chapter("Who will leave"):
         model = training.trained(channel)
-        teller.say(f"{model.name}, from {model.row_count:,} customers: no purchase within {model.horizon_days} days")
+        teller.say(training.in_words(model))
         teller.console.print(Padding(training.measures(model), (1, 0, 0, 3), expand=False))
     with teller.chapter("One customer"):
         teller.console.print()
         profiles.render(profiles.get(channel, parse_subject(made.cast.star)), teller.console)
+    return made.cast.star
 
 
 class _Teller:
@@ -253,24 +259,34 @@ def _orders_file(file: Path | None) -> Path:
     return path
 
 
-def _ways_on(console: Console, service: ServiceProcess, serve: bool) -> None:
+def _ways_on(console: Console, service: ServiceProcess, star: RecordName, serve: bool) -> None:
     console.print("\n[bold]To go on[/]")
     if not serve:
-        console.print("   The service and its data are gone now. This keeps them:\n", style="dim")
+        console.print("   The service and its data are gone now. This keeps them until Ctrl-C:\n", style="dim")
         console.print("   make demo ARGS=--serve    (or: onefold demo --serve)")
         return
-    console.print("   It keeps running until Ctrl-C. In another terminal:\n", style="dim")
+    console.print("   It serves until Ctrl-C. In another terminal:\n", style="dim")
+    _, source, own_id = star.split(":", 2)
+    request = json.dumps({"subject": {"customer": {"source": source, "source_id": own_id}}})
     exports = " ".join(f"{name}={value}" for name, value in service.environment.items())
     commands = (
         f"export {exports}",
-        "onefold profile customer:crm:C10001",
-        "onefold cypher 'MATCH (r)-[:MEMBER_OF]->(i) RETURN i.id, count(r) AS n ORDER BY n DESC LIMIT 5'",
-        "buf curl --protocol grpc --http2-prior-knowledge -d "
-        """'{"subject": {"customer": {"source": "crm", "source_id": "C10001"}}}' """
+        f"{_program('onefold')} profile {star}",
+        f"{_program('onefold')} cypher "
+        "'MATCH (r)-[:MEMBER_OF]->(i) RETURN i.id, count(r) AS records ORDER BY records DESC LIMIT 5'",
+        f"{_program('buf')} curl --protocol grpc --http2-prior-knowledge -d '{request}' "
         f"http://{service.address}/onefold.v1.ProfileService/GetProfile",
     )
     for command in commands:
         console.print(f"   {escape(command)}", soft_wrap=True)
+
+
+def _program(name: str) -> str:
+    """How to call a program of this environment, whether or not the environment is active."""
+    own = Path(sys.executable).with_name(name)
+    if not own.exists() or shutil.which(name) == str(own):
+        return name
+    return os.path.relpath(own) if own.is_relative_to(Path.cwd()) else str(own)
 
 
 def _wait_for_interrupt() -> None:
