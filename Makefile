@@ -89,7 +89,7 @@ clean: ## removes .venv, caches and what was built
 
 .venv/locked: requirements.lock
 	@$(find_python); \
-	echo "Making .venv with $$($$found --version) from requirements.lock (once; some 700 MB, a minute or two)"; \
+	echo "Making .venv with $$($$found --version) from requirements.lock (once; 1 GB, a few minutes)"; \
 	$$found -m venv --clear .venv
 	@$(PY) -m pip install --disable-pip-version-check --quiet --no-deps -r requirements.lock
 	@touch $@

@@ -66,7 +66,7 @@ def trained(
 
 
 def measures(model: prediction_service_pb2.Model) -> Table:
-    """A table of the model's measures on held-out customers, beside those of the baseline; the first to be read first."""
+    """A table of the measures on held-out customers, beside those of the baseline."""
     table = terminal.table(("held out", "model", "RFM logistic", "difference"))
     for column in table.columns[1:]:
         column.justify = "right"
