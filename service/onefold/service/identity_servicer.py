@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from queue import Queue
+from queue import Empty, Queue
 from typing import Any, Final
 
 import grpc
@@ -83,55 +85,53 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
 
         Messages are read and parsed on a thread of their own, so that one is prepared while another is committed.
         """
-        inbox: Queue[_Pending | BaseException | None] = Queue(IN_FLIGHT)
-        stopped = threading.Event()
-        reader = threading.Thread(
-            target=self._read, args=(request_iterator, inbox, stopped, context), name="onefold-stream", daemon=True
-        )
-        reader.start()
+        flow = _Flow()
+        context.add_callback(flow.stop)  # a caller that goes away, or whose time is up, ends the call in mid-wait
+        threading.Thread(
+            target=self._read, args=(request_iterator, flow, context), name="onefold-stream", daemon=True
+        ).start()
         try:
-            while (pending := inbox.get()) is not None:
+            while (pending := flow.inbox.get()) is not None:
                 if isinstance(pending, BaseException):
                     raise pending
-                yield pending.acknowledgement()
+                with contextlib.suppress(CancelledError):  # stopped; why comes last
+                    yield pending.acknowledgement()
         finally:
-            stopped.set()
-            _drop_all(inbox)
+            flow.stop()
+            flow.make_room()
 
     def _read(
         self,
         requests: Iterator[Batch[identity_service_pb2.StreamRecordsRequest]],
-        inbox: Queue[_Pending | BaseException | None],
-        stopped: threading.Event,
+        flow: _Flow,
         context: grpc.ServicerContext,
     ) -> None:
-        last: Future[list[Outcome]] | None = None
         try:
             for request in requests:
-                if stopped.is_set():
-                    return
-                pending = self._begin(request, context, last)
-                last = pending.written or last
-                inbox.put(pending)
-            inbox.put(None)
+                flow.check()
+                flow.inbox.put(self._begin(request, flow, context))
+            flow.inbox.put(None)
         except BaseException as error:
-            inbox.put(error)
+            flow.inbox.put(error)
 
     def _begin(
         self,
         request: Batch[identity_service_pb2.StreamRecordsRequest],
+        flow: _Flow,
         context: grpc.ServicerContext,
-        last: Future[list[Outcome]] | None,
     ) -> _Pending:
         if request.error is not None:
             return _Pending(request.message.sequence, refused=request.error)
         parsed = self._parse(request, request.message.items)
         if not parsed.items:
             return _Pending(request.message.sequence, parsed)
-        if last is not None and any(isinstance(i, OperatorMatch | OperatorBan) for i in parsed.items):
+        if flow.writes and any(isinstance(i, OperatorMatch | OperatorBan) for i in parsed.items):
             # An operator's word names records that must be known; they may be in the message before.
-            last.exception()
-        return _Pending(request.message.sequence, parsed, self._lanes.submit(Items(parsed.items), deadline(context)))
+            wait([flow.writes[-1]])
+            flow.check()
+        written = self._lanes.submit(Items(parsed.items), deadline(context))
+        flow.writes.append(written)
+        return _Pending(request.message.sequence, parsed, written)
 
     def ResolveIdentity(  # noqa: N802
         self, request: identity_service_pb2.ResolveIdentityRequest, context: grpc.ServicerContext
@@ -166,12 +166,32 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         return parsed
 
 
-def _drop_all(inbox: Queue[_Pending | BaseException | None]) -> None:
-    """Makes room for whatever the reading thread still puts, so that it ends; writes that have not begun never will."""
-    while not inbox.empty():
-        pending = inbox.get()
-        if isinstance(pending, _Pending) and pending.written is not None:
-            pending.written.cancel()
+class _Flow:
+    """What the two threads of a stream have in common: the one that reads messages, and the one that acknowledges."""
+
+    def __init__(self) -> None:
+        self.inbox: Queue[_Pending | BaseException | None] = Queue(IN_FLIGHT)
+        """Messages in their order; None after the last, or what ended the reading."""
+        self.writes: deque[Future[list[Outcome]]] = deque(maxlen=IN_FLIGHT + 2)
+        """The latest writes: all that are not acknowledged, since one more is being read and one acknowledged."""
+        self.stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Nothing more is read, and writes that have not begun never will."""
+        self.stopped.set()
+        for write in list(self.writes):
+            write.cancel()
+
+    def check(self) -> None:
+        """Raises gRPC's own word for "the caller is gone" once that is so."""
+        if self.stopped.is_set():
+            raise grpc.RpcError("the stream has ended")
+
+    def make_room(self) -> None:
+        """Lets the reading thread put what it still holds, and end."""
+        with contextlib.suppress(Empty):
+            while True:
+                self.inbox.get_nowait()
 
 
 @dataclass(slots=True)
