@@ -16,7 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import DoubleValue, StringValue
 
-from onefold.graph.errors import NotReady, Overloaded
+from onefold.graph.errors import Conflict, NotReady, Overloaded
 from onefold.service import operations as module
 from onefold.service.operations import SERVICE, WAITS, Operations, OperationsServicer, Progress
 from onefold.service.server import Server, Service
@@ -226,3 +226,16 @@ def test_the_queue_and_the_history_are_bounded(tmp_path: Path, monkeypatch: pyte
             operations.start("train", START, task)
         with pytest.raises(Overloaded):
             operations.start("train", START, task)
+
+
+def test_work_that_is_to_be_alone_waits_for_no_other_of_its_kind(tmp_path: Path) -> None:
+    with operating(tmp_path) as (operations, stub):
+        task = Task(StringValue(value="done"))
+        first = operations.start("train", START, task, request_id="r1", alone=True)
+        with pytest.raises(Conflict, match=first.name):
+            operations.start("train", START, task, request_id="r2", alone=True)
+        assert operations.start("train", START, task, request_id="r1", alone=True).name == first.name
+        other = operations.start("export", START, task, alone=True)
+        task.go_on.set()
+        assert wait(stub, other.name).done
+        assert wait(stub, operations.start("train", START, task, alone=True).name).done
