@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,26 +21,25 @@ class ServiceProcess:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = ""
+        """Where it serves, once it does."""
 
     def __enter__(self) -> Self:
         environment = os.environ | {
-            "ONEFOLD_LISTEN": self.address,
+            "ONEFOLD_LISTEN": "127.0.0.1:0",
             "ONEFOLD_DATA_FOLDER": str(self.folder),
             "ONEFOLD_ENGINE_HEAP": "512m",
             "ONEFOLD_METRICS_PORT": "0",
             "ONEFOLD_LOG_LEVEL": "error",
         }
-        self._process = subprocess.Popen(COMMAND, env=environment)
-        try:
-            with self.channel() as channel:
-                grpc.channel_ready_future(channel).result(timeout=60)
-        except BaseException:
-            self._end()
-            raise
-        return self
+        self._process = subprocess.Popen(COMMAND, env=environment, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if serving := re.search(r"gRPC +(127\.0\.0\.1:\d+)", line):
+                self.address = serving[1]
+                return self
+        self._end()
+        raise RuntimeError("the service did not start: see what it wrote to standard error")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -65,3 +64,5 @@ class ServiceProcess:
     def _end(self) -> None:
         self._process.terminate()
         self._process.wait(timeout=60)
+        assert self._process.stdout is not None
+        self._process.stdout.close()

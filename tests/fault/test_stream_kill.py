@@ -30,6 +30,8 @@ from tests.fault.service import ServiceProcess
 ROUNDS = 10
 ITEMS = 10
 """Items in a message."""
+WINDOW = 8
+"""Messages that may wait for their acknowledgement: enough to be in the middle of something."""
 
 LINKS = "MATCH (c:Customer)-[:HAS_EMAIL|HAS_ID]->(v) RETURN c.key, collect(v.key)"
 
@@ -42,36 +44,41 @@ class Writer:
         self._count = 0
         self._sent: dict[int, dict[str, set[str]]] = {}
         self._stop = threading.Event()
+        self._window = threading.Semaphore(WINDOW)
         self.acknowledged: dict[str, set[str]] = {}
         """Each customer's key with the keys of its identifiers."""
 
     def write_while(self, channel: grpc.Channel, act: Callable[[], None]) -> None:
-        """Stream until ``act``, begun at a random moment after the first acknowledgement, is over and the stream has
-        ended or broken."""
+        """Stream; ``act`` after some acknowledgements, while more is under way; return when the stream has ended
+        or broken."""
         self._stop.clear()
-        acting: threading.Thread | None = None
+        self._window = threading.Semaphore(WINDOW)
+        left = self._random.randrange(3, 30)
+        acting = threading.Thread(target=self._act, args=(act,))
         try:
             for answer in rpc.IdentityServiceStub(channel).StreamRecords(self._messages()):
                 refused = [result.status for result in answer.results if result.HasField("status")]
                 assert not answer.HasField("status"), answer.status
                 assert not refused, refused
                 self.acknowledged |= self._sent.pop(answer.sequence)
-                if acting is None:
-                    acting = threading.Thread(target=self._act, args=(act, self._random.uniform(0, 1)))
+                self._window.release()
+                left -= 1
+                if left == 0:
                     acting.start()
         except grpc.RpcError as error:
             if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
                 raise
-        assert acting is not None, "nothing was acknowledged"
+        assert left <= 0, "the stream broke before anything was done to it"
         acting.join()
 
-    def _act(self, act: Callable[[], None], after: float) -> None:
-        time.sleep(after)
+    def _act(self, act: Callable[[], None]) -> None:
         act()
         self._stop.set()
 
     def _messages(self) -> Iterator[pb.StreamRecordsRequest]:
         while not self._stop.is_set():
+            if not self._window.acquire(timeout=0.1):
+                continue
             message = pb.StreamRecordsRequest(sequence=self._count)
             self._sent[message.sequence] = dict(self._add(message) for _ in range(ITEMS))
             yield message
