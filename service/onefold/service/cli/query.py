@@ -40,6 +40,9 @@ _SCHEMA = re.compile(
 )
 
 
+_READ_ONLY: Final = "Neo.ClientError.Statement.AccessMode"
+
+
 class Form(StrEnum):
     """How rows are printed."""
 
@@ -202,6 +205,8 @@ def _meaning(error: Exception, endpoint: Endpoint) -> OnefoldError:
         return NotReady(f"user {endpoint.user!r} at {endpoint.uri}", "user or password is not right")
     if isinstance(error, Neo4jError):
         words = (error.message or str(error)).strip().splitlines()[0]
+        if error.code == _READ_ONLY:
+            words += ": add --write"
         if isinstance(error, ClientError) or not error.is_retryable():
             return InvalidInput([Violation("STATEMENT", words)])
         return Unavailable(words)

@@ -15,8 +15,8 @@ import grpc
 
 from onefold.graph import supervisor
 from onefold.graph.errors import EngineError, Unavailable
-from onefold.service.client import open_channel, require_service
-from onefold.service.settings import PREFIX, Settings, load, variable
+from onefold.service.client import OPTIONS, require_service
+from onefold.service.settings import PREFIX, variable
 
 _START_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 30.0
@@ -32,22 +32,14 @@ class ServiceProcess:
     def __init__(self, folder: Path) -> None:
         self._log = folder / "service.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self.settings: Settings = load(
-            listen=f"127.0.0.1:{_free_port()}", data_folder=folder, metrics_port=0, log_level="warning"
-        )
-
-    @property
-    def address(self) -> str:
+        self.address = f"127.0.0.1:{_free_port()}"
         """Where it serves."""
-        return self.settings.listen
+        self.data_folder = folder
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables with which a command finds it."""
-        return {
-            variable("listen"): self.settings.listen,
-            variable("data_folder"): str(self.settings.data_folder),
-        }
+        return {variable("listen"): self.address, variable("data_folder"): str(self.data_folder)}
 
     def __enter__(self) -> Self:
         serve = [sys.executable, "-m", "onefold.service.cli", "serve", "--metrics-port", "0", "--log-level", "warning"]
@@ -87,7 +79,7 @@ class ServiceProcess:
 
     def open_channel(self) -> grpc.Channel:
         """A channel to it."""
-        return open_channel(self.address, self.settings)
+        return grpc.insecure_channel(self.address, OPTIONS)
 
     def _last_words(self) -> str:
         lines = self._log.read_text("utf-8", "replace").strip().splitlines()

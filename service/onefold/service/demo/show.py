@@ -195,7 +195,7 @@ def _world_in_words(made: World) -> str:
 
 @contextmanager
 def _graph(service: ServiceProcess) -> Iterator[neo4j.Session]:
-    endpoint = running(service.settings.data_folder)
+    endpoint = running(service.data_folder)
     with (
         neo4j.GraphDatabase.driver(
             endpoint.uri, auth=(endpoint.user, endpoint.password), notifications_min_severity="OFF"
