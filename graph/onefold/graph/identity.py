@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,6 +82,10 @@ RETURN i.id, i.created_at.epochMillis, coalesce(i.anonymous, false),
   COLLECT {{ MATCH (i)<-[:MEMBER_OF]-(r:Order) WITH r.key AS k ORDER BY k LIMIT {RECORDS_SHOWN} RETURN k }}
 """)
 
+_FIND_IDS: Final = {
+    label: "UNWIND $keys AS key" + text.replace("$key", "key") + "RETURN key, i.id" for label, text in LOCATE.items()
+}
+
 _WHY_NOT: Final = {label: f"MATCH (v:{label} {{key: $key}}) RETURN v.shared" for label in cypher.IDENTIFIER_LABELS}
 
 
@@ -91,6 +96,22 @@ def find(reader: Reader, subject: Subject, *, seconds: float | None = None) -> F
     names = [f"customer:{key}" for key in customers] + [f"order:{key}" for key in orders]
     identity = Identity(id, created_at, anonymous, count, tuple(names[:RECORDS_SHOWN]))
     return Found(identity, subject.name if subject.kind is SubjectKind.IDENTITY else "")
+
+
+def find_ids(reader: Reader, subjects: Iterable[Subject], *, seconds: float | None = None) -> dict[Subject, str]:
+    """The id of the identity that each subject leads to, by a statement per label; who leads to nobody is missing.
+
+    Raises InvalidInput for an unknown kind of identifier.
+    """
+    asked: dict[str, dict[str, Subject]] = defaultdict(dict)
+    for subject in subjects:
+        label, key = node_of(subject, reader.policy)
+        asked[label][key] = subject
+    return {
+        by_key[key]: id
+        for label, by_key in asked.items()
+        for key, id in reader.rows(_FIND_IDS[label], seconds=seconds, keys=list(by_key))
+    }
 
 
 def one(

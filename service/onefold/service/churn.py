@@ -70,7 +70,7 @@ class ChurnScorer:
         """
         model_id, model = self._model.get()
         as_of = self._known_until(seconds)
-        if as_of is None:
+        if as_of is None or not identities:
             return {}
         table = features.compute(
             columns.orders(self._reader, as_of, identities, seconds=seconds),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import grpc
@@ -11,10 +11,11 @@ from google.protobuf.message import Message
 
 from onefold.graph import columns
 from onefold.graph.errors import InvalidInput, NotFound, NotReady, Violation
-from onefold.graph.identity import find
+from onefold.graph.identity import find_ids, not_found
 from onefold.graph.model import Instant, to_datetime
 from onefold.graph.page import Page, place_of, size_of, token_of
 from onefold.graph.reader import Reader
+from onefold.graph.subject import Subject
 from onefold.ml import churn
 from onefold.ml.panel import DAY
 from onefold.ml.registry import Entry, Registry
@@ -92,38 +93,52 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> prediction_service_pb2.ChurnScore:
         """One person's score, and why."""
         subject = convert.parse_subject(request.subject, self._reader.policy)
-        identity = find(self._reader, subject, seconds=deadline(context)).identity.id
-        scores = self._scorer.scores([identity], seconds=deadline(context))
-        return convert.churn_to_proto(_of(identity, scores), _top(request))
+        found = find_ids(self._reader, [subject], seconds=deadline(context))
+        if not found:
+            raise not_found(self._reader, subject, seconds=deadline(context))
+        scores = self._scorer.scores(list(found.values()), seconds=deadline(context))
+        return convert.churn_to_proto(self._score_of(subject, found, scores), _top(request))
 
     def BatchScoreChurn(  # noqa: N802
         self,
         request: Batch[prediction_service_pb2.BatchScoreChurnRequest],  # type: ignore[override]
         context: grpc.ServicerContext,
     ) -> prediction_service_pb2.BatchScoreChurnResponse:
-        """A score, or why there is none, per subject; features are computed once for all."""
-        found = [self._find(request, index, context) for index in range(len(request.message.subjects))]
-        known = sorted({identity for identity in found if isinstance(identity, str)})
-        scores = self._scorer.scores(known, seconds=deadline(context))
+        """A score, or why there is none, per subject; people are found and features computed for all at once."""
+        subjects = [self._parsed(request, index) for index in range(len(request.message.subjects))]
+        good = [subject for subject in subjects if isinstance(subject, Subject)]
+        found = find_ids(self._reader, good, seconds=deadline(context))
+        scores = self._scorer.scores(sorted(set(found.values())), seconds=deadline(context))
         top = _top(request.message)
-        return prediction_service_pb2.BatchScoreChurnResponse(
-            results=[_result(index, identity, scores, top) for index, identity in enumerate(found)]
-        )
+        response = prediction_service_pb2.BatchScoreChurnResponse()
+        for index, subject in enumerate(subjects):
+            result = response.results.add(index=index)
+            try:
+                if isinstance(subject, InvalidInput):
+                    raise subject
+                result.score.CopyFrom(convert.churn_to_proto(self._score_of(subject, found, scores), top))
+            except (InvalidInput, NotFound, NotReady) as error:
+                result.status.CopyFrom(status_of(error))
+        return response
 
-    def _find(
-        self,
-        request: Batch[prediction_service_pb2.BatchScoreChurnRequest],
-        index: int,
-        context: grpc.ServicerContext,
-    ) -> str | InvalidInput | NotFound:
-        """The identity of a subject, or why it has none."""
+    def _parsed(
+        self, request: Batch[prediction_service_pb2.BatchScoreChurnRequest], index: int
+    ) -> Subject | InvalidInput:
+        """The subject at this place, or what is wrong with it."""
         try:
             request.check(index)
-            message = request.message.subjects[index]
-            subject = convert.parse_subject(message, self._reader.policy, f"subjects[{index}]")
-            return find(self._reader, subject, seconds=deadline(context)).identity.id
-        except (InvalidInput, NotFound) as error:
+            return convert.parse_subject(request.message.subjects[index], self._reader.policy, f"subjects[{index}]")
+        except InvalidInput as error:
             return error
+
+    def _score_of(self, subject: Subject, found: Mapping[Subject, str], scores: Mapping[str, Churn]) -> Churn:
+        """The subject's score. Raises NotFound if it leads to nobody, NotReady if they have not bought anything."""
+        identity = found.get(subject)
+        if identity is None:
+            raise not_found(self._reader, subject)
+        if identity not in scores:
+            raise NotReady(f"identity {identity}", "has not bought anything yet, so nothing can be said")
+        return scores[identity]
 
     def _known_until(
         self, request: prediction_service_pb2.TrainModelRequest, horizon_days: int, seconds: float | None
@@ -184,22 +199,3 @@ def _top(
     request: prediction_service_pb2.ScoreChurnRequest | prediction_service_pb2.BatchScoreChurnRequest,
 ) -> int:
     return request.max_reasons if request.HasField("max_reasons") else DEFAULT_REASONS
-
-
-def _of(identity: str, scores: dict[str, Churn]) -> Churn:
-    try:
-        return scores[identity]
-    except KeyError:
-        raise NotReady(f"identity {identity}", "has not bought anything yet, so nothing can be said") from None
-
-
-def _result(
-    index: int, identity: str | InvalidInput | NotFound, scores: dict[str, Churn], top: int
-) -> prediction_service_pb2.ChurnScoreResult:
-    try:
-        if not isinstance(identity, str):
-            raise identity
-        score = convert.churn_to_proto(_of(identity, scores), top)
-        return prediction_service_pb2.ChurnScoreResult(index=index, score=score)
-    except (InvalidInput, NotFound, NotReady) as error:
-        return prediction_service_pb2.ChurnScoreResult(index=index, status=status_of(error))
