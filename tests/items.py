@@ -121,5 +121,3 @@ def batches(items: list[Item], seed: int) -> Iterator[list[Item]]:
         size = rng.choice([1, 1, 2, 5, 20])
         yield items[:size]
         items = items[size:]
-
-

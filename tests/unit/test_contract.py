@@ -14,6 +14,7 @@ from google.longrunning import operations_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from google.type import date_pb2
+
 from onefold.graph import model
 from onefold.service import status, wire
 from onefold.v1 import (
@@ -62,9 +63,7 @@ def bare_names(enum: EnumDescriptor) -> list[str]:
 
 
 def test_every_field_says_how_it_behaves() -> None:
-    silent = [
-        f.full_name for f in fields() if not f.GetOptions().Extensions[field_behavior_pb2.field_behavior]
-    ]
+    silent = [f.full_name for f in fields() if not f.GetOptions().Extensions[field_behavior_pb2.field_behavior]]
     assert silent == []
 
 
@@ -86,9 +85,7 @@ def test_traits_are_the_domains_with_their_types() -> None:
         FieldDescriptor.TYPE_MESSAGE: date,
     }
     assert {f.name: held[f.type] for f in record_pb2.Traits.DESCRIPTOR.fields} == dict(model.TRAITS)
-    assert {f.message_type for f in record_pb2.Traits.DESCRIPTOR.fields if f.message_type} == {
-        date_pb2.Date.DESCRIPTOR
-    }
+    assert {f.message_type for f in record_pb2.Traits.DESCRIPTOR.fields if f.message_type} == {date_pb2.Date.DESCRIPTOR}
 
 
 def test_enums_are_the_domains() -> None:
@@ -125,8 +122,7 @@ def test_every_instant_that_a_caller_gives_has_bounds() -> None:
         for field in fields()
         if field.message_type is not None
         and field.message_type.full_name == "google.protobuf.Timestamp"
-        and field_behavior_pb2.OUTPUT_ONLY
-        not in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+        and field_behavior_pb2.OUTPUT_ONLY not in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
     ]
     future = {f.full_name: [c.id for c in rule(f).cel] == ["timestamp.future"] for f in given}
     assert [f.full_name for f in given if not rule(f).timestamp.HasField("gte")] == []
@@ -138,9 +134,7 @@ def test_every_instant_that_a_caller_gives_has_bounds() -> None:
 
 
 def test_training_says_what_its_operation_gives() -> None:
-    method = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].methods_by_name[
-        "TrainModel"
-    ]
+    method = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].methods_by_name["TrainModel"]
     told = method.GetOptions().Extensions[operations_pb2.operation_info]
     names = prediction_service_pb2.DESCRIPTOR.message_types_by_name
     assert names[told.response_type].full_name == "onefold.v1.Model"

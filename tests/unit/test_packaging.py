@@ -14,7 +14,9 @@ PACKAGES = ("service/onefold/service", "graph/onefold/graph", "ml/onefold/ml", "
 
 
 def test_no_init_file_stands_where_it_would_hide_a_sibling() -> None:
-    assert [path for root in ("service", "graph", "ml", "proto/gen") for path in ROOT.glob(f"{root}/onefold/*.py")] == []
+    assert [
+        path for root in ("service", "graph", "ml", "proto/gen") for path in ROOT.glob(f"{root}/onefold/*.py")
+    ] == []
     assert not (ROOT / "proto" / "__init__.py").exists()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.service import wire
 from onefold.v1 import (
@@ -233,9 +234,7 @@ def test_a_property_whose_name_is_not_utf8_is_named_by_its_map() -> None:
     bad = event()
     bad.event.properties["NAME"].int_value = 1
     batch = wire.decode_batch(IngestRecordsRequest, garbled(IngestRecordsRequest(items=[bad]), "NAME"))
-    assert batch.refused == {
-        0: [Violation("items[0].event.properties", "has a name that is not valid UTF-8")]
-    }
+    assert batch.refused == {0: [Violation("items[0].event.properties", "has a name that is not valid UTF-8")]}
 
 
 def test_an_item_broken_off_refuses_itself_alone() -> None:
@@ -280,9 +279,7 @@ def test_a_request_is_checked_before_a_servicer_sees_it() -> None:
         "/onefold.v1.ProfileService/GetProfile": profile_service_pb2.GetProfileRequest(
             subject=someone, read_mask={"paths": ["churn", "shoe_size"]}
         ),
-        "/onefold.v1.ProfileService/ListEvents": profile_service_pb2.ListEventsRequest(
-            subject=someone, page_size=-1
-        ),
+        "/onefold.v1.ProfileService/ListEvents": profile_service_pb2.ListEventsRequest(subject=someone, page_size=-1),
         "/onefold.v1.PredictionService/ScoreChurn": prediction_service_pb2.ScoreChurnRequest(
             subject=someone, max_reasons=-1
         ),

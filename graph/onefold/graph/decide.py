@@ -101,9 +101,7 @@ class Plan:
         return (placement.identity or "") if placement else ""
 
 
-def decide(
-    evidence: Evidence, policy: Policy, now: Instant, new_id: Callable[[], str]
-) -> Plan:
+def decide(evidence: Evidence, policy: Policy, now: Instant, new_id: Callable[[], str]) -> Plan:
     """Who is who, given this evidence, and what follows from it for ids, components and the log."""
     edges = evidence.edges()
     partition, refusals = resolve(edges, policy, evidence.bans.values(), as_of=_as_of(evidence, now))
@@ -121,9 +119,7 @@ def decide(
 
 def _as_of(evidence: Evidence, now: Instant) -> Instant:
     """Now, or the latest sight if a source's clock runs ahead: what is stored is never unknown."""
-    latest = max(
-        (link.first_seen for r in evidence.records.values() for link in r.links.values()), default=now
-    )
+    latest = max((link.first_seen for r in evidence.records.values() for link in r.links.values()), default=now)
     return max(now, latest, *evidence.matches.values(), *(b.at for b in evidence.bans.values()))
 
 
@@ -172,9 +168,7 @@ class _Before:
         return min(parts, key=lambda g: (-len(parts[g]), min(self.age.get(m, (1 << 62, m)) for m in parts[g])))
 
 
-def _assign(
-    groups: list[_Group], before: _Before, new_id: Callable[[], str], plan: Plan
-) -> list[str]:
+def _assign(groups: list[_Group], before: _Before, new_id: Callable[[], str], plan: Plan) -> list[str]:
     """The id of each group; notes new, named and retired ids in the plan (decision ids follow in the log)."""
     parts: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for number, group in enumerate(groups):
@@ -303,9 +297,7 @@ def _operators_words(evidence: Evidence, plan: Plan, new_id: Callable[[], str]) 
         Decision(
             id=new_id(),
             kind=kind,
-            identities=tuple(
-                dict.fromkeys((plan.identity_of(item.a, None), plan.identity_of(item.b, None)))
-            ),
+            identities=tuple(dict.fromkeys((plan.identity_of(item.a, None), plan.identity_of(item.b, None)))),
             causes=(f"{item.a} {sign} {item.b}",),
             actor=item.actor,
             reason=item.reason,

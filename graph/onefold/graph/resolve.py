@@ -142,9 +142,7 @@ def resolve(
     instant = _last_instant(edges, bans) if as_of is None else as_of
     pairs = _pairs(edges.links, policy, instant)
     distinct = _distinct(pairs)
-    shared = frozenset(edges.shared) | {
-        v for v, d in distinct.items() if d > policy.kind(kind_of(v)).shared_above
-    }
+    shared = frozenset(edges.shared) | {v for v, d in distinct.items() if d > policy.kind(kind_of(v)).shared_above}
     confidence, seen = _confidences(pairs, distinct, shared, policy)
     threshold = round(policy.link_threshold * PPM)
     joins, owner, claims = _joins(confidence, seen, threshold)
@@ -193,9 +191,7 @@ def _last_instant(edges: Edges, bans: Iterable[Ban]) -> Instant:
     return max(instants, default=0)
 
 
-def _pairs(
-    links: Iterable[Link], policy: Policy, as_of: Instant
-) -> dict[_Pair, tuple[dict[str, float], Instant]]:
+def _pairs(links: Iterable[Link], policy: Policy, as_of: Instant) -> dict[_Pair, tuple[dict[str, float], Instant]]:
     """Per (record, identifier): the best base confidence of each source, and when it was first seen."""
     pairs: dict[_Pair, tuple[dict[str, float], Instant]] = {}
     for record, identifier, source, assurance, first_seen in links:
@@ -363,9 +359,7 @@ def _accumulated(
         common = sorted(of[a] & of[b])
         if len(common) < 2:
             continue
-        ppm = round(
-            min(noisy_or(confidence[a, v] / PPM * (confidence[b, v] / PPM) for v in common), _CAP) * PPM
-        )
+        ppm = round(min(noisy_or(confidence[a, v] / PPM * (confidence[b, v] / PPM) for v in common), _CAP) * PPM)
         if ppm >= needed:
             first_seen = max(max(seen[a, v], seen[b, v]) for v in common)
             joins.append(_Join(a, b, None, ppm, first_seen, False))

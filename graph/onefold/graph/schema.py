@@ -35,10 +35,7 @@ _INDEXES: Final = (
     ("Order", "component"),
     ("Order", "placed_at"),
     ("Device", "component"),
-
-
     ("Device", "identity"),
-
     ("Decision", "sequence"),
 )
 
@@ -50,8 +47,7 @@ def statements() -> list[str]:
         for label, key in _KEYS.items()
     ]
     indexes = [
-        f"CREATE INDEX {label.lower()}_{key} IF NOT EXISTS FOR (n:{label}) ON (n.{key})"
-        for label, key in _INDEXES
+        f"CREATE INDEX {label.lower()}_{key} IF NOT EXISTS FOR (n:{label}) ON (n.{key})" for label, key in _INDEXES
     ]
     return constraints + indexes
 
@@ -71,7 +67,5 @@ def ensure(driver: neo4j.Driver, database: str) -> int:
         if version < VERSION:
             for text in statements():
                 session.run(text).consume()
-            session.run(
-                "MERGE (s:Schema {key: 'onefold'}) SET s.version = $version", version=VERSION
-            ).consume()
+            session.run("MERGE (s:Schema {key: 'onefold'}) SET s.version = $version", version=VERSION).consume()
     return version

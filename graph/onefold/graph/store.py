@@ -73,9 +73,7 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
     return evidence
 
 
-def write(
-    tx: neo4j.Transaction, evidence: Evidence, plan: Plan, policy: Policy, now: Instant, lock: str
-) -> None:
+def write(tx: neo4j.Transaction, evidence: Evidence, plan: Plan, policy: Policy, now: Instant, lock: str) -> None:
     """Everything that the batch adds and the plan decides; the decisions last, sealed.
 
     The log's head is locked by the last statements only, so that commits wait for one another as briefly as can be.
@@ -141,9 +139,7 @@ def _take_identifier(
     events: bool,
 ) -> None:
     if key not in evidence.identifiers:
-        evidence.identifiers[key] = IdentifierState(
-            key, identity, component, bool(shared), bool(events), stored=True
-        )
+        evidence.identifiers[key] = IdentifierState(key, identity, component, bool(shared), bool(events), stored=True)
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
@@ -158,13 +154,17 @@ def _statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tupl
     yield from _record_statements(evidence, plan, links)
     yield from _order_statements(evidence, plan)
     yield from _link_statements(evidence, links)
-    yield cypher.CREATE_MATCHES, [
-        [split_name(m.a)[1], split_name(m.b)[1], m.actor, m.reason, m.at] for m in evidence.new_matches
-    ]
-    yield cypher.SET_BANS, [
-        [*sorted((split_name(b.a)[1], split_name(b.b)[1])), b.actor, b.reason, b.at, b.expires_at]
-        for b in evidence.new_bans
-    ]
+    yield (
+        cypher.CREATE_MATCHES,
+        [[split_name(m.a)[1], split_name(m.b)[1], m.actor, m.reason, m.at] for m in evidence.new_matches],
+    )
+    yield (
+        cypher.SET_BANS,
+        [
+            [*sorted((split_name(b.a)[1], split_name(b.b)[1])), b.actor, b.reason, b.at, b.expires_at]
+            for b in evidence.new_bans
+        ],
+    )
     yield from _event_statements(evidence)
     yield cypher.RETIRE_IDENTITIES, [[old, new, decision] for old, (new, decision) in plan.retired.items()]
 
@@ -177,9 +177,7 @@ def _identifier_statements(evidence: Evidence, plan: Plan, policy: Policy) -> It
         label = policy.kind(kind).label
         to = plan.identifiers[key]
         if not state.stored:
-            created[label].append(
-                [key, kind, value, to.component, to.identity, to.shared, state.has_events]
-            )
+            created[label].append([key, kind, value, to.component, to.identity, to.shared, state.has_events])
         elif state.events_dirty or (state.component, state.identity, state.shared) != _as_stored(to):
             placed[label].append([key, to.component, to.identity, to.shared, state.has_events])
     for label in cypher.IDENTIFIER_LABELS:
@@ -280,9 +278,10 @@ def _order_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Row
     yield cypher.JOIN_ORDERS, joined
     yield cypher.MERGE_PRODUCTS, [products[key] for key in sorted(products)]
     yield cypher.CREATE_LINES, lines
-    yield cypher.MERGE_REFUNDS, [
-        [key, list(_refund_rows(key, refunds.values()))] for key, refunds in evidence.refunds.items()
-    ]
+    yield (
+        cypher.MERGE_REFUNDS,
+        [[key, list(_refund_rows(key, refunds.values()))] for key, refunds in evidence.refunds.items()],
+    )
 
 
 def _order_properties(order: Order, digest: str) -> dict[str, Any]:
@@ -329,9 +328,7 @@ def _new_links(evidence: Evidence, policy: Policy) -> dict[RecordName, dict[Labe
     return rows
 
 
-def _link_statements(
-    evidence: Evidence, new: Mapping[RecordName, Mapping[Label, Rows]]
-) -> Iterator[tuple[str, Rows]]:
+def _link_statements(evidence: Evidence, new: Mapping[RecordName, Mapping[Label, Rows]]) -> Iterator[tuple[str, Rows]]:
     created: dict[tuple[str, Label], Rows] = defaultdict(list)
     updated: dict[str, Rows] = defaultdict(list)
     for name, state in evidence.records.items():
@@ -378,9 +375,7 @@ def _event_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
 # -- the log ---------------------------------------------------------------------------------------------------------
 
 
-def _append(
-    tx: neo4j.Transaction, decisions: Sequence[Decision], policy_version: str, now: Instant, lock: str
-) -> None:
+def _append(tx: neo4j.Transaction, decisions: Sequence[Decision], policy_version: str, now: Instant, lock: str) -> None:
     head = tx.run(cypher.LOCK_LOG, lock=lock).single(strict=True)
     sequence, previous = head["sequence"], head["hash"]
     rows = [log_row(d, number) for number, d in enumerate(decisions, start=sequence + 1)]
