@@ -219,7 +219,16 @@ class Policy(_Rules):
 
     def base_confidence(self, kind: str, assurance: str, source: str) -> float:
         """How sure one assertion makes a link: the kind's confidence times the source's trust, in (0, 1]."""
-        return self.kind(kind).confidence.by_assurance[assurance] * self.trust(source)
+        return self._base_confidence(kind, assurance, source)
+
+    @cached_property
+    def _base_confidence(self) -> Callable[[str, str, str], float]:
+        # Asked of every row of evidence, for the same few triples.
+        @lru_cache(maxsize=1 << 12)
+        def base_confidence(kind: str, assurance: str, source: str) -> float:
+            return self.kind(kind).confidence.by_assurance[assurance] * self.trust(source)
+
+        return base_confidence
 
     def specificity(self, kind: str, d: int) -> float:
         """The factor on a link's confidence when ``d`` customers have the identifier, in (0, 1]."""
