@@ -1,16 +1,21 @@
 """The online path on a real engine: what it stores equals what bulk resolution says, whatever came in which order."""
 
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
+from onefold.graph.errors import InvalidInput
 from onefold.graph.ingest import Batch, Outcome, Writer, ingest
-from onefold.graph.model import Item, OperatorBan, OperatorMatch
+from onefold.graph.model import Item, OperatorBan, OperatorMatch, Order, Refund
+from onefold.graph.policy import parse
 from onefold.graph.verify import read_all, verify
 from tests import items as make
 from tests.conftest import Engine
 from tests.engines import empty
+from tests.worlds import RULES
 
 
 @pytest.fixture
@@ -19,7 +24,9 @@ def writer(engine: Engine, endpoint: object) -> Writer:
 
 
 def put(writer: Writer, *items: Item, request_id: str = "") -> list[Outcome]:
-    return ingest(writer, [Batch(items, request_id)])[0]
+    (answer,) = ingest(writer, [Batch(items, request_id)])
+    assert isinstance(answer, list)
+    return answer
 
 
 def identity(writer: Writer, record: str) -> str:
@@ -74,6 +81,85 @@ def test_a_request_id_again_gets_the_first_answer(writer: Writer) -> None:
     put(writer, make.customer("web:1", "email:1", "phone:1"))
     assert put(writer, make.customer("crm:1", "email:1"), request_id="r1") == first
     assert first[0].changed
+
+
+def test_a_request_id_with_other_items_is_refused_and_nothing_is_lost_silently(writer: Writer) -> None:
+    put(writer, make.customer("crm:1"), request_id="r1")
+    (answer,) = ingest(writer, [Batch([make.customer("crm:2")], "r1")])
+    assert isinstance(answer, InvalidInput)
+    assert [v.field for v in answer.violations] == ["request_id"]
+    assert rows(writer, "MATCH (c:Customer) RETURN c.key") == [["crm:1"]]
+
+
+def test_one_request_id_twice_in_one_transaction_is_written_once(writer: Writer) -> None:
+    batch = Batch([make.customer("crm:1")], "r1")
+    other = Batch([make.customer("crm:2")])
+    first, second, third = ingest(writer, [batch, Batch([make.customer("crm:1")], "r1"), other])
+    assert first == second
+    assert third[0].identity
+    assert rows(writer, "MATCH (q:Request) RETURN count(q)") == [[1]]
+
+
+def test_an_identifier_is_shared_no_longer_when_its_guest_orders_turn_out_to_be_one_persons(writer: Writer) -> None:
+    orders = [(f"till:{n}", "phone:1", f"device:{n}") for n in range(3)]
+    put(writer, *(make.order(name, *identifiers) for name, *identifiers in orders))
+    assert rows(writer, "MATCH (p:Phone) RETURN p.shared") == [[True]]
+    put(writer, *(make.order(name, *identifiers, "member:1", at=make.NOW + 1) for name, *identifiers in orders))
+    assert rows(writer, "MATCH (p:Phone) RETURN p.shared") == [[False]]
+    assert verify(make.reader(writer)) == []
+
+
+def test_of_an_operators_words_on_one_pair_the_order_of_arrival_does_not_matter(writer: Writer) -> None:
+    a, b = "customer:web:1", "customer:web:2"
+    words = [
+        OperatorMatch(a, b, "ann", "same", make.NOW),
+        OperatorMatch(a, b, "bob", "same", make.NOW - 5),
+        OperatorBan(a, b, "ann", "no", make.NOW, make.NOW + 5),
+        OperatorBan(a, b, "bob", "no", make.NOW, None),
+    ]
+    put(writer, make.customer("web:1"), make.customer("web:2"))
+    for word in words:
+        put(writer, word)
+    stored = "MATCH ()-[w:SAME_AS|NEVER_SAME]->() RETURN type(w), w.actor ORDER BY type(w)"
+    assert rows(writer, stored) == [["NEVER_SAME", "bob"], ["SAME_AS", "bob"]]
+    for word in words:
+        assert not put(writer, word)[0].changed
+
+
+def test_a_source_whose_clock_runs_ahead_ends_no_ban(writer: Writer) -> None:
+    put(writer, make.customer("web:1", "email:1"), make.customer("shop:1", "email:1"))
+    ban = OperatorBan("customer:web:1", "customer:shop:1", "ann", "no", make.NOW - 1, make.NOW + make.DAY // 12)
+    put(writer, ban)
+    put(writer, make.customer("shop:1", "email:1", at=make.NOW + make.DAY // 2))
+    assert identity(writer, "customer:web:1") != identity(writer, "customer:shop:1")
+
+
+def test_an_anonymous_identity_whose_device_becomes_shared_ends_in_the_log(writer: Writer) -> None:
+    (anonymous,) = put(writer, make.event("web:e1", on="device:1"))
+    put(writer, *(make.customer(f"web:{i}", "device:1") for i in range(5)))
+    ended = "MATCH (d:Decision)-[:AFFECTED]->(i:Identity {id: $id}) RETURN d.kind, d.members ORDER BY d.sequence"
+    assert rows(writer, ended, id=anonymous.identity) == [["CREATED", ["device:1"]], ["CHANGED", ["device:1"]]]
+
+
+def test_a_kind_that_the_policy_no_longer_knows_ties_nobody_and_stops_nobody(writer: Writer) -> None:
+    put(writer, make.customer("web:1", "member:1", "email:1"), make.customer("shop:1", "member:1"))
+    without = re.sub(r"  member:.*", "", RULES, flags=re.DOTALL)
+    later = replace(writer, policy=parse(without))
+    (outcome,) = put(later, make.customer("web:1", "email:1", at=make.NOW + 1))
+    assert outcome.identity
+    assert identity(writer, "customer:web:1") != identity(writer, "customer:shop:1")
+
+
+def test_the_latest_version_of_a_refund_counts(writer: Writer) -> None:
+    def version(at: int, amount: int) -> Order:
+        refund = Refund("r1", make.NOW, amount)
+        return replace(make.order("shop:1", of="web:1"), observed_at=at, refunds=(refund,))
+
+    put(writer, version(make.NOW + 1, 7))
+    put(writer, version(make.NOW, 5))
+    assert rows(writer, "MATCH (o:Order)-[:REFUNDED]->(f) RETURN o.refunded_micros, f.amount_micros") == [[7, 7]]
+    put(writer, version(make.NOW + 2, 9))
+    assert rows(writer, "MATCH (o:Order)-[:REFUNDED]->(f) RETURN o.refunded_micros, f.amount_micros") == [[9, 9]]
 
 
 def test_on_a_merge_the_oldest_identity_keeps_its_id_and_the_other_resolves_for_ever(writer: Writer) -> None:

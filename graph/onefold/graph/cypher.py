@@ -17,7 +17,7 @@ RECORD_LABELS: Final = {"customer": "Customer", "order": "Order"}
 
 RECORD_LINK_TYPES: Final = {"customer": LINK_TYPES, "order": ORDER_LINK_TYPES}
 
-_LINK: Final = """[v.key, v.component, v.identity, v.shared, v.events, l.source, l.assurance,
+_LINK: Final = """[v.key, labels(v)[0], v.component, v.identity, v.shared, v.events, l.source, l.assurance,
         l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.refused]"""
 
 _CUSTOMER_ROW: Final = f"""[r.key, i.id, r.component, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
@@ -29,7 +29,7 @@ _CUSTOMER_ROW: Final = f"""[r.key, i.id, r.component, r.created_at.epochMillis, 
 _ORDER_ROW: Final = f"""[r.key, i.id, r.component, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
     COLLECT {{ MATCH (r)-[l:{"|".join(ORDER_LINK_TYPES.values())}]->(v) RETURN {_LINK} }}, [], []]"""
 
-_DEVICE_ROW: Final = "[v.key, v.component, v.identity, v.shared, v.events]"
+_DEVICE_ROW: Final = "[v.key, 'Device', v.component, v.identity, v.shared, v.events]"
 
 MEMBERS: Final = f"""
 CALL (components, locked) {{
@@ -103,6 +103,16 @@ OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN {_ORDER_ROW} AS row
 SCAN_DEVICES: Final = f"""
 MATCH (v:Device) WHERE v.key > $after WITH v ORDER BY v.key LIMIT $limit RETURN {_DEVICE_ROW} AS row
 """
+
+READ_HOLDERS: Final = {
+    label: f"""
+UNWIND $keys AS k MATCH (v:{label} {{key: k}})<-[:{LINK_TYPES[label]}]-(r:Customer) RETURN 'customer:' + r.key AS name
+UNION
+UNWIND $keys AS k MATCH (v:{label} {{key: k}})<-[:{ORDER_LINK_TYPES[label]}]-(r:Order) RETURN 'order:' + r.key AS name
+"""
+    for label in IDENTIFIER_LABELS
+}
+"""Every record at some shared identifiers: a hub is read only when it may have ceased to be one."""
 
 READ_ORDERS: Final = """
 UNWIND $orders AS k MATCH (o:Order {key: k})
@@ -197,7 +207,11 @@ SET o.component = r[2] CREATE (o)-[:MEMBER_OF]->(i)
 MERGE_PRODUCTS: Final = """
 UNWIND $rows AS r MERGE (p:Product {key: r[0]})
 ON CREATE SET p.source = r[1], p.sku = r[2], p.name = r[3], p.category = r[4]
+WITH p, r WHERE (p.name = '' AND r[3] <> '') OR (p.category = '' AND r[4] <> '')
+SET p.name = CASE p.name WHEN '' THEN r[3] ELSE p.name END,
+    p.category = CASE p.category WHEN '' THEN r[4] ELSE p.category END
 """
+"""A product bears the first name and category that any order gives it; most orders then only read it."""
 
 CREATE_LINES: Final = """
 UNWIND $rows AS r MATCH (o:Order {key: r[0]}) UNWIND r[1] AS l MATCH (p:Product {key: l[0]})
@@ -208,9 +222,10 @@ MERGE_REFUNDS: Final = """
 UNWIND $rows AS r MATCH (o:Order {key: r[0]})
 CALL (o, r) {
   UNWIND r[1] AS f MERGE (n:Refund {key: f[0]})
-  ON CREATE SET n.at = datetime({epochMillis: f[1]}), n.amount_micros = f[2], n.sku = f[3], n.quantity = f[4],
-    n.reason = f[5]
   MERGE (o)-[:REFUNDED]->(n)
+  WITH n, f WHERE n.observed_at IS NULL OR n.observed_at.epochMillis <= f[6]
+  SET n.at = datetime({epochMillis: f[1]}), n.amount_micros = f[2], n.sku = f[3], n.quantity = f[4], n.reason = f[5],
+    n.observed_at = datetime({epochMillis: f[6]})
   RETURN count(*) AS refunds
 }
 CALL (o, refunds) { MATCH (o)-[:REFUNDED]->(n:Refund) RETURN sum(n.amount_micros) AS refunded }
@@ -258,10 +273,10 @@ WITH n, r MATCH (i:Identity {{id: r[1]}}) CREATE (n)-[:MEMBER_OF]->(i)
     for record, label in RECORD_LABELS.items()
 }
 
-CREATE_MATCHES: Final = """
+SET_MATCHES: Final = """
 UNWIND $rows AS r MATCH (a:Customer {key: r[0]}), (b:Customer {key: r[1]})
-CREATE (a)-[:SAME_AS {confidence: 1.0, method: 'operator', actor: r[2], evidence: r[3],
-  at: datetime({epochMillis: r[4]})}]->(b)
+MERGE (a)-[m:SAME_AS]->(b)
+SET m.confidence = 1.0, m.method = 'operator', m.actor = r[2], m.evidence = r[3], m.at = datetime({epochMillis: r[4]})
 """
 
 SET_BANS: Final = """
@@ -297,8 +312,8 @@ WITH d, r UNWIND r[9] AS id MATCH (i:Identity {id: id}) CREATE (d)-[:AFFECTED]->
 
 ADVANCE_LOG: Final = "MATCH (h:DecisionLog {key: 'head'}) SET h.sequence = $sequence, h.hash = $hash"
 
-READ_ANSWERS: Final = "UNWIND $requests AS k MATCH (q:Request {key: k}) RETURN q.key, q.answer"
+READ_ANSWERS: Final = "UNWIND $requests AS k MATCH (q:Request {key: k}) RETURN q.key, q.items, q.answer"
 
 CREATE_ANSWERS: Final = """
-UNWIND $rows AS r CREATE (:Request {key: r[0], answer: r[1], at: datetime({epochMillis: $now})})
+UNWIND $rows AS r CREATE (:Request {key: r[0], items: r[1], answer: r[2], at: datetime({epochMillis: $now})})
 """

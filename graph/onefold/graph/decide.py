@@ -17,7 +17,7 @@ from enum import StrEnum
 from onefold.graph.evidence import Evidence
 from onefold.graph.model import IdentifierKey, Instant, OperatorBan, OperatorMatch, RecordName
 from onefold.graph.policy import Policy
-from onefold.graph.resolve import Partition, Refusal, components, resolve
+from onefold.graph.resolve import Partition, Refusal, components, resolve, standing
 
 _CAUSES_SHOWN = 50
 
@@ -104,7 +104,8 @@ class Plan:
 def decide(evidence: Evidence, policy: Policy, now: Instant, new_id: Callable[[], str]) -> Plan:
     """Who is who, given this evidence, and what follows from it for ids, components and the log."""
     edges = evidence.edges()
-    partition, refusals = resolve(edges, policy, evidence.bans.values(), as_of=_as_of(evidence, now))
+    bans = standing(evidence.bans.values(), now)
+    partition, refusals = resolve(edges, policy, bans, as_of=_as_of(evidence, now))
     plan = Plan(refusals=refusals, confidence=partition.confidence)
     groups = _groups(evidence, partition, policy)
     before = _Before(evidence)
@@ -271,6 +272,13 @@ def _log(
         for origin in decision.identities[1:]:
             if origin in plan.retired and plan.retired[origin][0] == identity:
                 plan.retired[origin] = (identity, decision.id)
+    placed = {member for group in groups for member in (*group.records, *group.anonymous)}
+    plan.decisions += [
+        # An anonymous identity ends with its device's being told apart: the device is shared, or blocked.
+        Decision(new_id(), DecisionKind.CHANGED, (identity,), (Move(member, identity, ""),))
+        for member, identity in before.of.items()
+        if member not in placed
+    ]
     plan.decisions += _operators_words(evidence, plan, new_id)
 
 

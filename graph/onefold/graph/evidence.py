@@ -1,8 +1,9 @@
 """What the graph knows about some components, and what a batch of items adds to it.
 
 :class:`Evidence` begins as what was read under the lock. :meth:`Evidence.add` folds one item into it and notes what
-has to be written; nothing here decides who is who. Folding is idempotent, and the order of items does not matter:
-the latest version of a record wins (ties go to the greater digest), a link's sight is the union of all sights.
+has to be written; nothing here decides who is who. Folding is idempotent, and the order of items does not matter, but
+for an operator's word, whose records must be known by then: the latest version of a record wins (ties go to the
+greater digest), a link's sight is the union of all sights.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from onefold.graph.model import (
     RecordName,
     Refund,
 )
+from onefold.graph.policy import Label
 from onefold.graph.resolve import Ban, Edges, Link, Match
 
 LinkKey = tuple[IdentifierKey, str, str]
@@ -83,8 +85,14 @@ class IdentifierState:
     component: str | None = None
     shared: bool = False
     has_events: bool = False
-    stored: bool = False
+    label: Label | None = None
+    """Its node's label; None for one that is not stored yet."""
     events_dirty: bool = False
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is in the graph already."""
+        return self.label is not None
 
 
 @dataclass(slots=True)
@@ -145,7 +153,11 @@ class Evidence:
     bans: dict[tuple[RecordName, RecordName], Ban] = field(default_factory=dict)
     orders: dict[str, OrderState] = field(default_factory=dict)
     events: set[str] = field(default_factory=set)
+    recounted: set[IdentifierKey] = field(default_factory=set)
+    """Shared identifiers whose every record is here, so that it can be told whether they still are."""
 
+    suspects: set[IdentifierKey] = field(default_factory=set)
+    """Shared identifiers that may be shared no longer: a guest order at them has become more like another one."""
     new_records: list[RecordState] = field(default_factory=list)
     new_links: list[tuple[RecordName, LinkKey]] = field(default_factory=list)
     new_matches: list[OperatorMatch] = field(default_factory=list)
@@ -155,8 +167,9 @@ class Evidence:
     """Customers whose traits are to be written."""
     placed: dict[str, Order] = field(default_factory=dict)
     """Orders to be written, by key."""
-    refunds: dict[str, dict[str, Refund]] = field(default_factory=dict)
-    """Refunds to be written, by order key and refund id; those already known stay."""
+    refunds: dict[str, dict[str, tuple[Instant, Refund]]] = field(default_factory=dict)
+    """Refunds to be written, by order key and refund id, with the version of the order that says so; the latest
+    version of each wins, and those that a version leaves out stay."""
     rewritten: set[str] = field(default_factory=set)
     """Keys of those of them that replace a stored version."""
 
@@ -190,7 +203,9 @@ class Evidence:
             ],
             matches=[Match(a, b, at) for (a, b), at in self.matches.items()],
             records=self.records.keys(),
-            shared=[key for key, identifier in self.identifiers.items() if identifier.shared],
+            shared=[
+                key for key, identifier in self.identifiers.items() if identifier.shared and key not in self.recounted
+            ],
         )
 
     def _add_customer(self, item: Customer) -> bool:
@@ -214,8 +229,14 @@ class Evidence:
             )
         record = self._record(item.customer or item.name)
         new = [self._assert(record, a, item.source, item.placed_at) for a in item.assertions]
+        if item.customer is None and record.identity is not None and any(new):
+            self.suspects.update(v for v, _, _ in record.links if self.identifiers[v].shared)
         if item.refunds and (stored is None or stored.digest != digest):
-            self.refunds.setdefault(item.key, {}).update((r.refund_id, r) for r in item.refunds)
+            refunds = self.refunds.setdefault(item.key, {})
+            for refund in item.refunds:
+                known = refunds.get(refund.refund_id)
+                if known is None or (item.observed_at, _hex(refund)) > (known[0], _hex(known[1])):
+                    refunds[refund.refund_id] = (item.observed_at, refund)
         if stored is not None and (item.observed_at, digest) <= (stored.observed_at, stored.digest):
             return any(new)
         if stored is not None and item.key not in self.placed:
@@ -243,7 +264,7 @@ class Evidence:
     def _add_match(self, item: OperatorMatch) -> bool:
         self._known("match", item.a, item.b)
         pair = (min(item.a, item.b), max(item.a, item.b))
-        if pair in self.matches:
+        if item.at >= self.matches.get(pair, item.at + 1):
             return False
         self.matches[pair] = item.at
         self.new_matches.append(item)
@@ -253,11 +274,10 @@ class Evidence:
         self._known("ban", item.a, item.b)
         pair = (min(item.a, item.b), max(item.a, item.b))
         stored = self.bans.get(pair)
-        if stored is not None and (stored.at, stored.expires_at) == (item.at, item.expires_at):
+        ban = Ban(*pair, item.at, item.expires_at)
+        if stored is not None and _latest(ban) <= _latest(stored):
             return False
-        if stored is not None and item.at < stored.at:
-            return False
-        self.bans[pair] = Ban(*pair, item.at, item.expires_at)
+        self.bans[pair] = ban
         self.new_bans.append(item)
         return True
 
@@ -292,6 +312,11 @@ class Evidence:
         record.links[key] = LinkState(at, at)
         self.new_links.append((record.name, key))
         return True
+
+
+def _latest(ban: Ban) -> tuple[Instant, float]:
+    """Of two words on one pair the later one counts; of two at one instant, the one that holds longer."""
+    return ban.at, float("inf") if ban.expires_at is None else ban.expires_at
 
 
 def _digest(*parts: Mapping[str, PropertyValue]) -> str:

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Final
 
 import neo4j
@@ -70,6 +71,15 @@ class Batch:
     request_id: str = ""
     """A repeat of the same id gets the first answer; empty for none."""
 
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same items, whatever the process."""
+        return blake2b(repr(self.items).encode(), digest_size=16).hexdigest()
+
+
+Answer = list[Outcome] | InvalidInput
+"""What one batch is answered: its items' outcomes, or why it is refused as a whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Writer:
@@ -84,8 +94,9 @@ class Writer:
     """Told the name of each reason to try again."""
 
 
-def ingest(writer: Writer, batches: Sequence[Batch], seconds: float | None = None) -> list[list[Outcome]]:
-    """What became of each item of each batch, once all of it is committed.
+def ingest(writer: Writer, batches: Sequence[Batch], seconds: float | None = None) -> list[Answer]:
+    """What became of each item of each batch, once all of it is committed; or InvalidInput (field ``request_id``), in
+    the place of a batch whose id was given to other items before.
 
     Raises DeadlineExceeded after ``seconds``, Conflict when it lost too many races, Unavailable when the engine
     can't be reached. After DeadlineExceeded and Unavailable the items may or may not be in the graph: send them again.
@@ -115,7 +126,7 @@ def ingest(writer: Writer, batches: Sequence[Batch], seconds: float | None = Non
     raise Conflict(f"gave up after {ATTEMPTS} attempts against other writers") from error
 
 
-def rehearse(writer: Writer, batches: Sequence[Batch]) -> list[list[Outcome]]:
+def rehearse(writer: Writer, batches: Sequence[Batch]) -> list[Answer]:
     """What :func:`ingest` would answer to these batches one after the other; nothing of it stays. The engine keeps its
     plans of the statements, which are what a first batch waits for. Raises what the driver raises.
     """
@@ -125,7 +136,7 @@ def rehearse(writer: Writer, batches: Sequence[Batch]) -> list[list[Outcome]]:
     return answers
 
 
-def _attempt(writer: Writer, batches: Sequence[Batch], seconds: float | None) -> list[list[Outcome]]:
+def _attempt(writer: Writer, batches: Sequence[Batch], seconds: float | None) -> list[Answer]:
     with _transaction(writer, seconds) as tx:
         answers = _work(tx, writer, batches)
         tx.commit()
@@ -145,28 +156,47 @@ def _transaction(writer: Writer, seconds: float | None) -> Iterator[neo4j.Transa
         yield tx
 
 
-def _work(tx: neo4j.Transaction, writer: Writer, batches: Sequence[Batch]) -> list[list[Outcome]]:
+def _work(tx: neo4j.Transaction, writer: Writer, batches: Sequence[Batch]) -> list[Answer]:
     """Everything but the commit."""
     lock = uuid.uuid4().hex
     now = writer.clock()
-    answered = _read_answers(tx, batches)
-    items = [item for b in batches if b.request_id not in answered for item in b.items]
-    if not items:
-        return [answered.get(b.request_id, []) for b in batches]
-    evidence = store.read(tx, Touched.by(items), writer.policy, lock)
+    answers = _Answers.read(tx, batches)
+    new = answers.unanswered(batches)
+    items = [item for batch in new for item in batch.items]
+    if items:
+        evidence, before, accepted = _gather(tx, writer.policy, items, lock)
+        plan = decide(evidence, writer.policy, now, writer.new_id)
+        store.write(tx, evidence, plan, writer.policy, now, lock)
+        outcomes = iter(_outcomes(items, accepted, before, plan))
+        for batch in new:
+            answers.note(batch, [next(outcomes) for _ in batch.items])
+        answers.write(tx, now)
+    return [answers.of(batch) for batch in batches]
+
+
+_Said = bool | tuple[Violation, ...]
+"""Whether an item said anything new, or why it was not accepted."""
+
+
+def _gather(
+    tx: neo4j.Transaction, policy: Policy, items: Sequence[Item], lock: str
+) -> tuple[Evidence, dict[str, str], list[_Said]]:
+    """All evidence that bears on the items, with them in it; who was who before; and what each item said."""
+    touched = Touched.by(items)
+    evidence = store.read(tx, touched, policy, lock)
     before = _identities(evidence)
     accepted = [_fold(evidence, item) for item in items]
-    plan = decide(evidence, writer.policy, now, writer.new_id)
-    store.write(tx, evidence, plan, writer.policy, now, lock)
-    outcomes = iter(_outcomes(items, accepted, before, plan))
-    answers = [
-        answered[b.request_id] if b.request_id in answered else [next(outcomes) for _ in b.items] for b in batches
-    ]
-    _write_answers(tx, batches, answers, answered, now)
-    return answers
+    if evidence.suspects:
+        touched.records |= store.holders(tx, evidence)
+        recounted = evidence.suspects
+        evidence = store.read(tx, touched, policy, lock)
+        evidence.recounted = recounted
+        before = _identities(evidence)
+        accepted = [_fold(evidence, item) for item in items]
+    return evidence, before, accepted
 
 
-def _fold(evidence: Evidence, item: Item) -> bool | tuple[Violation, ...]:
+def _fold(evidence: Evidence, item: Item) -> _Said:
     try:
         return evidence.add(item)
     except InvalidInput as err:
@@ -181,7 +211,7 @@ def _identities(evidence: Evidence) -> dict[str, str]:
 
 def _outcomes(
     items: Iterable[Item],
-    accepted: Iterable[bool | tuple[Violation, ...]],
+    accepted: Iterable[_Said],
     before: Mapping[str, str],
     plan: Plan,
 ) -> list[Outcome]:
@@ -194,7 +224,7 @@ def _outcomes(
 
 def _outcome(
     item: Item,
-    said: bool | tuple[Violation, ...],
+    said: _Said,
     before: Mapping[str, str],
     plan: Plan,
     refused: Mapping[RecordName, list[Refusal]],
@@ -233,28 +263,55 @@ def _subject(item: Item) -> tuple[RecordName | None, IdentifierKey | None, froze
 # -- answers to request ids ------------------------------------------------------------------------------------------
 
 
-def _read_answers(tx: neo4j.Transaction, batches: Sequence[Batch]) -> dict[str, list[Outcome]]:
-    requests = [b.request_id for b in batches if b.request_id]
-    if not requests:
-        return {}
-    found = tx.run(cypher.READ_ANSWERS, requests=requests)
-    return {key: _from_json(answer) for key, answer in found}
+class _Answers:
+    """What callers are answered, by request id where they gave one, so that a repeat gets the first answer."""
 
+    def __init__(self, known: dict[str, tuple[str, list[Outcome]]]) -> None:
+        self._known = known
+        self._new: dict[str, Batch] = {}
+        self._anonymous: dict[int, list[Outcome]] = {}
 
-def _write_answers(
-    tx: neo4j.Transaction,
-    batches: Sequence[Batch],
-    answers: Sequence[Sequence[Outcome]],
-    answered: Mapping[str, object],
-    now: Instant,
-) -> None:
-    rows = [
-        [b.request_id, _to_json(answer)]
-        for b, answer in zip(batches, answers, strict=True)
-        if b.request_id and b.request_id not in answered
-    ]
-    if rows:
-        tx.run(cypher.CREATE_ANSWERS, rows=rows, now=now).consume()
+    @classmethod
+    def read(cls, tx: neo4j.Transaction, batches: Sequence[Batch]) -> _Answers:
+        """The answers that these batches' request ids got before."""
+        requests = sorted({b.request_id for b in batches if b.request_id})
+        if not requests:
+            return cls({})
+        found = tx.run(cypher.READ_ANSWERS, requests=requests)
+        return cls({key: (fingerprint, _from_json(answer)) for key, fingerprint, answer in found})
+
+    def unanswered(self, batches: Sequence[Batch]) -> list[Batch]:
+        """The batches whose items are to be written: of several with one id only the first."""
+        unanswered = []
+        for batch in batches:
+            if batch.request_id:
+                if batch.request_id in self._known or batch.request_id in self._new:
+                    continue
+                self._new[batch.request_id] = batch
+            unanswered.append(batch)
+        return unanswered
+
+    def note(self, batch: Batch, outcomes: list[Outcome]) -> None:
+        """What a batch is answered."""
+        if batch.request_id:
+            self._known[batch.request_id] = (batch.fingerprint, outcomes)
+        else:
+            self._anonymous[id(batch)] = outcomes
+
+    def of(self, batch: Batch) -> Answer:
+        """The batch's answer."""
+        if not batch.request_id:
+            return self._anonymous.get(id(batch), [])
+        fingerprint, outcomes = self._known[batch.request_id]
+        if fingerprint != batch.fingerprint:
+            return InvalidInput([Violation("request_id", "was given to other items before: make a new one")])
+        return outcomes
+
+    def write(self, tx: neo4j.Transaction, now: Instant) -> None:
+        """Keep the new answers. A request id that another process answers at the same time is a constraint error."""
+        rows = [[key, self._known[key][0], _to_json(self._known[key][1])] for key in self._new]
+        if rows:
+            tx.run(cypher.CREATE_ANSWERS, rows=rows, now=now).consume()
 
 
 def _to_json(outcomes: Sequence[Outcome]) -> str:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from onefold.graph.errors import DeadlineExceeded, OnefoldError, Overloaded, Unavailable
-from onefold.graph.ingest import Batch, Outcome
+from onefold.graph.errors import DeadlineExceeded, Overloaded, Unavailable
+from onefold.graph.ingest import Answer, Batch, Outcome
 
-Commit = Callable[[Sequence[Batch], float | None], list[list[Outcome]]]
+Commit = Callable[[Sequence[Batch], float | None], list[Answer]]
 """Commits several batches in one transaction within some seconds: :func:`onefold.graph.ingest.ingest`."""
 
 
@@ -131,11 +131,11 @@ class WriterLanes:
         seconds = None if None in ends else max(end for end in ends if end is not None) - now
         try:
             answers = self._commit([job.batch for job in alive], seconds)
-        except OnefoldError as err:
+        except (Unavailable, DeadlineExceeded) as err:
             for job in alive:
                 job.answer.set_exception(err)
         except Exception as err:
-            # What the engine won't take from one caller must not fail the others.
+            # What can't be written for one caller must not fail the others.
             if len(alive) == 1:
                 alive[0].answer.set_exception(err)
             else:
@@ -143,4 +143,7 @@ class WriterLanes:
                     self._commit_all([job])
         else:
             for job, answer in zip(alive, answers, strict=True):
-                job.answer.set_result(answer)
+                if isinstance(answer, Exception):
+                    job.answer.set_exception(answer)
+                else:
+                    job.answer.set_result(answer)

@@ -12,7 +12,7 @@ from onefold.graph.cypher import RECORD_LABELS, RECORD_LINK_TYPES
 from onefold.graph.evidence import LinkState
 from onefold.graph.model import IdentifierKey, Instant, RecordName, kind_of, split_name
 from onefold.graph.policy import Policy
-from onefold.graph.resolve import PPM, Partition, Refusal, RefusalReason, resolve
+from onefold.graph.resolve import PPM, Partition, Refusal, RefusalReason, resolve, standing
 
 POLICY: Final = "policy"
 """Who asserts a match that several identifiers make together."""
@@ -83,7 +83,7 @@ class Network:
 
 def network(component: Component, policy: Policy, now: Instant) -> Network:
     """All nodes and edges of some components, and what ``resolve`` says of them at ``now``."""
-    bans = [b for b in component.evidence.bans.values() if b.expires_at is None or now < b.expires_at]
+    bans = standing(component.evidence.bans.values(), now)
     partition, refusals = resolve(component.evidence.edges(), policy, bans)
     edges = [*_links(component, partition, refusals, policy), *_words(component, refusals, now)]
     edges += _accumulated(partition, refusals)

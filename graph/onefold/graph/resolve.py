@@ -158,6 +158,12 @@ def resolve(
     return Partition(forest.names(records), owner, shared, confidence, scores), refusals
 
 
+def standing(bans: Iterable[Ban], now: Instant) -> list[Ban]:
+    """The bans that hold at ``now``, as holding at whatever instant rows are resolved for: rows of a source whose clock
+    runs ahead are known already, and must not bring a ban to its end."""
+    return [ban._replace(expires_at=None) for ban in bans if ban.expires_at is None or now < ban.expires_at]
+
+
 def components(
     records: Iterable[RecordName],
     links: Iterable[tuple[RecordName, IdentifierKey]],

@@ -63,7 +63,8 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
         if component is not None and name not in (fetched if is_record else evidence.identifiers):
             raise StaleRead(name)
         if not is_record and component is None:
-            _take_identifier(evidence, name, component, identity, shared, events)
+            label = policy.kind(kind_of(name)).label
+            _take_identifier(evidence, name, label, component, identity, shared, events)
     if touched.orders:
         for key, observed_at, digest, customer in tx.run(cypher.READ_ORDERS, orders=sorted(touched.orders)):
             whose = None if customer is None else f"customer:{customer}"
@@ -83,6 +84,15 @@ def write(tx: neo4j.Transaction, evidence: Evidence, plan: Plan, policy: Policy,
             tx.run(text, rows=_Unspelled(rows), now=now).consume()
     if plan.decisions:
         _append(tx, plan.decisions, policy.version, now, lock)
+
+
+def holders(tx: neo4j.Transaction, evidence: Evidence) -> set[RecordName]:
+    """Every record at the identifiers that the evidence suspects of being shared no longer."""
+    keys: dict[Label, list[str]] = defaultdict(list)
+    for key in sorted(evidence.suspects):
+        if (label := evidence.identifiers[key].label) is not None:
+            keys[label].append(key)
+    return {row[0] for label in keys for row in tx.run(cypher.READ_HOLDERS[label], keys=keys[label])}
 
 
 class _Unspelled(list[Any]):
@@ -113,8 +123,8 @@ def take_members(evidence: Evidence, customers: Rows, orders: Rows, devices: Row
         _take_record(evidence, "customer", row)
     for row in orders:
         _take_record(evidence, "order", row)
-    for key, component, identity, shared, events in devices:
-        _take_identifier(evidence, key, component, identity, shared, events)
+    for row in devices:
+        _take_identifier(evidence, *row)
 
 
 def _take_record(evidence: Evidence, label: str, row: Sequence[Any]) -> None:
@@ -122,12 +132,12 @@ def _take_record(evidence: Evidence, label: str, row: Sequence[Any]) -> None:
     name = f"{label}:{key}"
     observed_at = NEVER if observed_at is None else observed_at
     record = RecordState(name, identity, component, created_at, observed_at, digest or "")
-    for identifier, its_component, its_identity, shared, events, *link in links:
+    for identifier, its_label, its_component, its_identity, shared, events, *link in links:
         source, assurance, first_seen, last_seen, observations, refused = link
         record.links[identifier, source, assurance] = LinkState(
             first_seen, last_seen, observations, refused, stored=True
         )
-        _take_identifier(evidence, identifier, its_component, its_identity, shared, events)
+        _take_identifier(evidence, identifier, its_label, its_component, its_identity, shared, events)
     for other, at in matches:
         a, b = sorted((name, f"customer:{other}"))
         evidence.matches[a, b] = at
@@ -140,13 +150,14 @@ def _take_record(evidence: Evidence, label: str, row: Sequence[Any]) -> None:
 def _take_identifier(
     evidence: Evidence,
     key: IdentifierKey,
+    label: Label,
     component: str | None,
     identity: str | None,
     shared: bool,
     events: bool,
 ) -> None:
     if key not in evidence.identifiers:
-        evidence.identifiers[key] = IdentifierState(key, identity, component, bool(shared), bool(events), stored=True)
+        evidence.identifiers[key] = IdentifierState(key, identity, component, bool(shared), bool(events), label)
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
@@ -162,8 +173,8 @@ def _statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tupl
     yield from _order_statements(evidence, plan)
     yield from _link_statements(evidence, links)
     yield (
-        cypher.CREATE_MATCHES,
-        [[split_name(m.a)[1], split_name(m.b)[1], m.actor, m.reason, m.at] for m in evidence.new_matches],
+        cypher.SET_MATCHES,
+        [[*sorted((split_name(m.a)[1], split_name(m.b)[1])), m.actor, m.reason, m.at] for m in evidence.new_matches],
     )
     yield (
         cypher.SET_BANS,
@@ -181,7 +192,8 @@ def _identifier_statements(evidence: Evidence, plan: Plan, policy: Policy) -> It
     placed: dict[str, Rows] = defaultdict(list)
     for key, state in evidence.identifiers.items():
         kind, _, value = key.partition(":")
-        label = policy.kind(kind).label
+        # A stored one may be of a kind that the policy in force does not know.
+        label = state.label or policy.kind(kind).label
         to = plan.identifiers[key]
         if not state.stored:
             created[label].append([key, kind, value, to.component, to.identity, to.shared, state.has_events])
@@ -316,10 +328,11 @@ def _line_rows(order: Order, products: dict[str, list[str]]) -> Iterator[list[An
         yield [key, number, line.quantity, line.unit_price]
 
 
-def _refund_rows(order: str, refunds: Iterable[Refund]) -> Iterator[list[Any]]:
-    for refund in refunds:
+def _refund_rows(order: str, refunds: Iterable[tuple[Instant, Refund]]) -> Iterator[list[Any]]:
+    for observed_at, refund in refunds:
         key = f"{order}:{refund.refund_id}"
-        yield [key, refund.at, refund.amount, refund.sku or None, refund.quantity, refund.reason or None]
+        what = (refund.sku or None, refund.quantity, refund.reason or None)
+        yield [key, refund.at, refund.amount, *what, observed_at]
 
 
 def _new_links(evidence: Evidence, policy: Policy) -> dict[RecordName, dict[Label, Rows]]:

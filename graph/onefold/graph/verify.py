@@ -11,21 +11,23 @@ from onefold.graph import cypher
 from onefold.graph.evidence import Evidence
 from onefold.graph.model import Instant
 from onefold.graph.reader import Reader
-from onefold.graph.resolve import Partition, components, resolve
+from onefold.graph.resolve import Partition, components, resolve, standing
 from onefold.graph.store import take_members
 
 _PAGE = 2_000
 
 
-def verify(reader: Reader, as_of: Instant | None = None) -> list[str]:
+def verify(reader: Reader, now: Instant | None = None) -> list[str]:
     """Each difference between the stored identities and the partition of all stored evidence, in words; none if equal.
 
+    ``now`` is the instant by which bans have ended; None takes every ban as holding.
     Reads the graph page by page; a graph that is being written to may show differences that are only the writing.
     """
     evidence = read_all(reader)
     # What is marked as shared is to be proved, not believed.
     edges = replace(evidence.edges(), shared=())
-    partition, refusals = resolve(edges, reader.policy, evidence.bans.values(), as_of)
+    bans = standing(evidence.bans.values(), now if now is not None else 0)
+    partition, refusals = resolve(edges, reader.policy, bans)
     refused = {(r.record, r.identifier) for r in refusals}
     return [
         *_membership(evidence, partition),

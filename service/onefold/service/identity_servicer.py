@@ -126,8 +126,8 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         if not parsed.items:
             return _Pending(request.message.sequence, parsed)
         if flow.writes and any(isinstance(i, OperatorMatch | OperatorBan) for i in parsed.items):
-            # An operator's word names records that must be known; they may be in the message before.
-            wait([flow.writes[-1]])
+            # An operator's word names records that must be known; they may be in any message before.
+            wait(flow.writes)
             flow.check()
         written = self._lanes.submit(Items(parsed.items), deadline(context))
         flow.writes.append(written)

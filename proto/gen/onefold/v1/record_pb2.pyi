@@ -549,7 +549,7 @@ Global___Refund: _TypeAlias = Refund  # noqa: Y015
 @_typing.final
 class Order(_message.Message):
     """A purchase: of a customer record, or a guest order, which is a record itself. A later version, by `observe_time`, takes
-    the place of an earlier one; refunds already known stay, and so does the customer.
+    the place of an earlier one; refunds and identifiers already known stay, and so does the customer.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
