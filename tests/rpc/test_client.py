@@ -76,7 +76,7 @@ class Flaky(identity_service_pb2_grpc.IdentityServiceServicer):
                 self._waiting -= 1
             if names == ["huge"]:
                 status = status_of(InvalidInput([Violation("request", "is too large")]))
-                yield identity_service_pb2.StreamRecordsResponse(sequence=request.sequence, status=status)
+                yield identity_service_pb2.StreamRecordsResponse(status=status)  # it was too large to look into
             else:
                 results = [identity_service_pb2.ItemResult(index=i, identity=n) for i, n in enumerate(names)]
                 yield identity_service_pb2.StreamRecordsResponse(sequence=request.sequence, results=results)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
 from onefold.graph import policy
 from onefold.graph.errors import Conflict
@@ -25,7 +25,7 @@ from onefold.service.settings import Settings
 from onefold.v1 import identity_service_pb2 as pb
 from onefold.v1 import identity_service_pb2_grpc
 from tests.rpc.echo import details
-from tests.rpc.items import code, customer
+from tests.rpc.items import code, customer, violations
 
 
 class Commits:
@@ -48,7 +48,7 @@ class Commits:
 
 
 @contextmanager
-def serving(commits: Commits) -> Iterator[tuple[WriterLanes, Any]]:
+def serving(commits: Commits, **settings: Any) -> Iterator[tuple[WriterLanes, Any]]:
     lanes = WriterLanes(commits, commit_items=1)
     reader = Reader(cast(Any, None), "", policy.load())  # no call here reads
     service = Service(
@@ -58,7 +58,7 @@ def serving(commits: Commits) -> Iterator[tuple[WriterLanes, Any]]:
     )
     try:
         with (
-            Server(Settings(listen="127.0.0.1:0"), [service], decoders=wire.decoders()) as server,
+            Server(Settings(listen="127.0.0.1:0", **settings), [service], decoders=wire.decoders()) as server,
             grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
         ):
             yield lanes, identity_service_pb2_grpc.IdentityServiceStub(channel)
@@ -107,6 +107,25 @@ def test_a_write_that_fails_ends_the_stream_with_its_status_after_what_was_ackno
         assert isinstance(found["RetryInfo"], RetryInfo)
         wait_until(lambda: streams() == 0)
         sender.end()
+
+
+def test_a_message_that_is_too_large_is_refused_alone_and_the_stream_goes_on() -> None:
+    commits = Commits()
+    commits.gate.set()
+    messages = [
+        pb.StreamRecordsRequest(sequence=1, items=[customer("crm:1")]),
+        pb.StreamRecordsRequest(sequence=2, items=[customer("crm:2", full_name="x" * (1 << 16))]),
+        pb.StreamRecordsRequest(sequence=3, items=[customer("crm:3")]),
+    ]
+    with serving(commits, max_message_bytes=1 << 16) as (_, stub):
+        first, large, last = stub.StreamRecords(iter(messages), timeout=30)
+    assert (first.sequence, large.sequence, last.sequence) == (1, 0, 3)
+    assert code(large.status) is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(violations(large.status)) == ["request"]
+    info = ErrorInfo()
+    assert any(detail.Unpack(info) for detail in large.status.details)
+    assert info.reason == "MESSAGE_TOO_LARGE"
+    assert commits.committed == ["1", "3"]
 
 
 def test_few_messages_of_a_stream_wait_for_their_commit_however_many_are_sent() -> None:

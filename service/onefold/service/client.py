@@ -272,7 +272,8 @@ class _Retries:
 def _results(
     request: identity_service_pb2.StreamRecordsRequest, response: identity_service_pb2.StreamRecordsResponse
 ) -> Sequence[identity_service_pb2.ItemResult]:
-    if response.sequence != request.sequence:
+    unread = response.sequence == 0 and response.HasField("status")  # answers come in order: it is this one's
+    if response.sequence != request.sequence and not unread:
         raise OnefoldError(f"message {request.sequence} was answered as {response.sequence}: not a Onefold of ours")
     if response.HasField("status"):
         status = response.status

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, runtime_checkable
 
 import grpc
 import structlog
@@ -39,6 +39,20 @@ if TYPE_CHECKING:
 
 Decoder = Callable[[bytes], Any]
 """Bytes to a request. May raise :class:`InvalidInput`."""
+
+
+@runtime_checkable
+class CarryingDecoder(Protocol):
+    """A decoder for a stream that goes on after a bad message: it raises nothing, its requests carry the error."""
+
+    def __call__(self, data: bytes) -> Any:
+        """The request, or what stands in for it."""
+        ...
+
+    def refused(self, error: InvalidInput) -> Any:
+        """What stands in for a request that is refused before it is decoded."""
+        ...
+
 
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _NO_DEADLINE: Final = 365 * 86_400.0
@@ -73,7 +87,8 @@ class CallInterceptor(grpc.ServerInterceptor):
 
     Other interceptors go before this one: what it wraps is the method's own handler.
     ``decoders`` replaces the decoder of a method (``/package.Service/Method``).
-    Requests above ``max_message_bytes`` are refused in words; the transport's own limit should be higher.
+    Requests above ``max_message_bytes`` are refused in words, and end their call unless their method's decoder is a
+    :class:`CarryingDecoder`; the transport's own limit should be higher.
     ``waits`` names methods that are unary and yet may hold their thread for long.
     """
 
@@ -132,6 +147,7 @@ class _Method:
         "metrics",
         "name",
         "quiet",
+        "refuse",
         "request_id",
         "streams",
     )
@@ -152,6 +168,7 @@ class _Method:
             handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         )
         self.decode = decode
+        self.refuse: Callable[[InvalidInput], Any] = decode.refused if isinstance(decode, CarryingDecoder) else _raise
         self.max_bytes = max_bytes
         self.encode: Callable[[Any], bytes] = handler.response_serializer or bytes
         self.metrics: MethodMetrics = metrics.of(_KINDS[self.streams], service, method)
@@ -194,7 +211,7 @@ class _Call:
         self._received += 1
         self._bytes += len(data)
         if len(data) > self._method.max_bytes:
-            raise MessageTooLarge(len(data), self._method.max_bytes)
+            return self._method.refuse(MessageTooLarge(len(data), self._method.max_bytes))
         return self._method.decode(data)
 
     def requests(self, stream: Iterator[bytes]) -> Iterator[Any]:
@@ -321,6 +338,10 @@ def _refusal(method: _Method, lane: Lane, control: Lane) -> Handler:
 def _patience() -> float:
     """Seconds after which to try again, spread so that those refused together do not return together."""
     return 0.1 + time.perf_counter_ns() % 200 / 1000
+
+
+def _raise(error: InvalidInput) -> NoReturn:
+    raise error
 
 
 def _plain_decoder(parse: Decoder | None) -> Decoder:

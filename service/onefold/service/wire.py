@@ -123,7 +123,7 @@ def _decoder(method: MethodDescriptor) -> Callable[[bytes], Any]:
     if method.input_type.full_name not in BATCHES:
         return lambda data: decode(message_type, data)
     if method.client_streaming:
-        return lambda data: decode_batch(message_type, data)
+        return _StreamDecoder(message_type)
 
     def unary(data: bytes) -> Batch[Message]:
         batch = decode_batch(message_type, data)
@@ -132,6 +132,20 @@ def _decoder(method: MethodDescriptor) -> Callable[[bytes], Any]:
         return batch
 
     return unary
+
+
+class _StreamDecoder(Generic[M]):
+    """Decodes the batches of a stream. What is wrong with one is in it, so that the stream goes on."""
+
+    def __init__(self, message_type: type[M]) -> None:
+        self._message_type = message_type
+
+    def __call__(self, data: bytes) -> Batch[M]:
+        return decode_batch(self._message_type, data)
+
+    def refused(self, error: InvalidInput) -> Batch[M]:
+        """A batch that was not even looked at."""
+        return Batch(self._message_type(), error=error)
 
 
 # Rules in words

@@ -185,14 +185,14 @@ class StreamRecordsResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The number of the message."""
+    """The number of the message; 0 for one that is too large or can't be read."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemResult]:
         """One result per item, in the order of the items. Empty when the message was refused as a whole."""
 
     @_builtins.property
     def status(self) -> _status_pb2.Status:
-        """Why the message was refused as a whole (no item, too many, unreadable). Absent: it was not."""
+        """Why the message was refused as a whole (no item, too many, too large, unreadable). Absent: it was not."""
 
     def __init__(
         self,

@@ -83,10 +83,9 @@ class IdentityServiceServicer:
 
         Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
         again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
-        than 500, unreadable) is answered with its status, and the stream goes on.
+        than 500, too large, unreadable) is answered with its status, and the stream goes on.
 
-        Errors that end the stream: INVALID_ARGUMENT (a message that is too large), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE,
-        DEADLINE_EXCEEDED.
+        Errors that end the stream: ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

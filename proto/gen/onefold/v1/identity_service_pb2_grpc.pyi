@@ -50,10 +50,9 @@ class IdentityServiceStub:
 
     Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
     again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
-    than 500, unreadable) is answered with its status, and the stream goes on.
+    than 500, too large, unreadable) is answered with its status, and the stream goes on.
 
-    Errors that end the stream: INVALID_ARGUMENT (a message that is too large), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE,
-    DEADLINE_EXCEEDED.
+    Errors that end the stream: ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
     """
     ResolveIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ResolveIdentityRequest, _identity_service_pb2.ResolveIdentityResponse]
     """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time.
@@ -88,10 +87,9 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
 
     Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
     again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
-    than 500, unreadable) is answered with its status, and the stream goes on.
+    than 500, too large, unreadable) is answered with its status, and the stream goes on.
 
-    Errors that end the stream: INVALID_ARGUMENT (a message that is too large), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE,
-    DEADLINE_EXCEEDED.
+    Errors that end the stream: ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
     """
     ResolveIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ResolveIdentityRequest, _identity_service_pb2.ResolveIdentityResponse]  # type: ignore[assignment]
     """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time.
@@ -135,10 +133,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
         again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
-        than 500, unreadable) is answered with its status, and the stream goes on.
+        than 500, too large, unreadable) is answered with its status, and the stream goes on.
 
-        Errors that end the stream: INVALID_ARGUMENT (a message that is too large), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE,
-        DEADLINE_EXCEEDED.
+        Errors that end the stream: ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod
