@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
+from neo4j.exceptions import Neo4jError
 from prometheus_client import CollectorRegistry
 
-from onefold.graph.errors import InvalidInput, NotFound, Overloaded, Unavailable, Violation
+from onefold.graph.errors import Conflict, InvalidInput, NotFound, Overloaded, Unavailable, Violation
 from onefold.service import logs
 from tests.rpc.echo import Client, Echo, details, serving
 
@@ -92,6 +93,20 @@ def test_what_the_engine_said_is_logged_and_not_sent(echo: Echo, lines: io.Strin
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "10.0.0.7" not in (error.details() or "")
     assert "10.0.0.7" in str(rpc_lines(lines)[0]["error"])
+
+
+def test_of_what_the_driver_raised_the_log_has_class_and_code_but_no_message(echo: Echo, lines: io.StringIO) -> None:
+    class Refusal(Neo4jError):
+        code = "Neo.ClientError.Schema.ConstraintValidationFailed"
+
+    error = Conflict("gave up")
+    error.__cause__ = Refusal("Node(7) exists with label `ExternalId` and property `key` = 'member:Ann-Example'")
+    with serving(echo) as (_, client):
+        failure(client, echo, error)
+    [line] = rpc_lines(lines)
+    assert (line["code"], line["error"]) == ("ABORTED", "Conflict: gave up")
+    assert line["cause"] == "Refusal: Neo.ClientError.Schema.ConstraintValidationFailed"
+    assert "Ann-Example" not in lines.getvalue()
 
 
 def test_a_bug_shows_only_the_id_to_ask_about(echo: Echo, lines: io.StringIO) -> None:

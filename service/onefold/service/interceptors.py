@@ -275,7 +275,7 @@ def _log_line(method: _Method, code: str, seconds: float, call: _Call, error: Ex
     if code in _BUGS:
         log.error("rpc", **line, **call.described(), exc_info=error)
     elif code in _SERVER_FAULTS:
-        log.warning("rpc", **line, **call.described(), error=_named(error), cause=_named(error and error.__cause__))
+        log.warning("rpc", **line, **call.described(), error=_named(error), cause=_kind_of(error and error.__cause__))
     elif method.quiet:
         log.debug("rpc", **line, **call.described())
     else:
@@ -284,6 +284,14 @@ def _log_line(method: _Method, code: str, seconds: float, call: _Call, error: Ex
 
 def _named(error: BaseException | None) -> str | None:
     return None if error is None else f"{type(error).__name__}: {error}"
+
+
+def _kind_of(cause: BaseException | None) -> str | None:
+    """The class of what the driver raised, and the engine's code for it: its message may quote personal data."""
+    if cause is None:
+        return None
+    code = getattr(cause, "code", None)
+    return f"{type(cause).__name__}: {code}" if isinstance(code, str) else type(cause).__name__
 
 
 def _wrapped(method: _Method) -> tuple[tuple[bool, bool], Callable[[Any, grpc.ServicerContext], Any]]:
