@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onefold.graph.errors import InvalidInput, Violation
+from onefold.graph.normalize import MAX_LENGTH
 from onefold.service import wire
 from onefold.v1 import (
     audit_service_pb2,
@@ -120,7 +121,7 @@ BAD = [
         "customer.identifiers[0].value",
         "must not be empty",
     ),
-    (customer, set_("customer.identifiers.0.value", "é" * 257), "customer.identifiers[0].value", "512 bytes"),
+    (customer, set_("customer.identifiers.0.value", "é" * 257), "customer.identifiers[0].value", "256 characters"),
     (
         customer,
         set_("customer.identifiers.0.assurance", 9),
@@ -155,6 +156,9 @@ BAD = [
     (order, set_("order.lines.1.unit_price.currency_code", "EUR"), "order", "unit_price of every line"),
     (order, set_("order.total.currency_code", "EUR"), "order", "total must be in"),
     (order, set_("order.currency_code", "pounds"), "order.currency_code", "ISO 4217"),
+    (order, set_("order.currency_code", "XQZ"), "order.currency_code", "must be an ISO 4217 code such as GBP"),
+    (order, set_("order.currency_code", "gbp"), "order.currency_code", "must be an ISO 4217 code such as GBP"),
+    (order, set_("order.currency_code", "EUR,"), "order.currency_code", "must be an ISO 4217 code such as GBP"),
     (order, set_("order.status", 0), "order.status", "is required"),
     (order, set_("order.status", 77), "order.status", "must be one of ORDER_STATUS_PENDING"),
     (event, clear("event.device"), "event", "a customer or a device"),
@@ -298,6 +302,24 @@ def test_a_request_is_checked_before_a_servicer_sees_it() -> None:
         "ScoreChurn": ["max_reasons"],
         "GetDecision": ["id"],
     }
+
+
+@pytest.mark.parametrize("code", ["AED", "EUR", "JPY", "KWD", "SLE", "VES", "XCG", "ZMW", "ZWG"])
+def test_an_order_may_be_in_any_currency_of_the_standard(code: str) -> None:
+    item = order()
+    item.order.currency_code = code
+    for line in item.order.lines:
+        line.unit_price.currency_code = code
+    assert wire.violations(item) == []
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "語"])
+def test_an_identifier_is_as_long_as_normalisation_takes_it_in_any_script(letter: str) -> None:
+    item = customer()
+    item.customer.identifiers[0].value = letter * MAX_LENGTH
+    assert wire.violations(item) == []
+    item.customer.identifiers[0].value += letter
+    assert [v.field for v in wire.violations(item)] == ["customer.identifiers[0].value"]
 
 
 def test_a_bad_message_does_not_end_a_stream() -> None:

@@ -110,7 +110,7 @@ class Identifier(_message.Message):
     kind: _builtins.str
     """What it is, in lower case: `email`, `phone`, `device`, `cookie`, or any other kind that the policy knows."""
     value: _builtins.str
-    """The value as the source has it, 1 to 512 bytes."""
+    """The value as the source has it, 1 to 256 characters."""
     region: _builtins.str
     """ISO 3166-1 alpha-2 code of the country in which a phone number without a country code is dialled. Absent: the
     record's region, then the policy's.
@@ -598,7 +598,7 @@ class Order(_message.Message):
     status: Global___OrderStatus.ValueType
     """How far it has come."""
     currency_code: _builtins.str
-    """ISO 4217 code of the currency of all its amounts."""
+    """ISO 4217 alphabetic code of the currency of all its amounts."""
     channel: _builtins.str
     """Where it was placed: `web`, `app`, `store`, or any other word of the source."""
     payment_method: _builtins.str
