@@ -1,77 +1,78 @@
-"""A real service in a process of its own: started, killed, started again."""
+"""``onefold serve`` in a process of its own, to be used, killed and started again."""
 
 from __future__ import annotations
 
+import json
 import os
-import signal
-import socket
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 import grpc
 
 from onefold.graph.endpoint import Endpoint
 
+COMMAND = [sys.executable, "-m", "onefold.service.cli", "serve"]
 
-class Service:
-    """``onefold serve`` on a data folder; with an endpoint, on that engine instead of one of its own."""
+
+class ServiceProcess:
+    """A service on one data folder, started by ``with`` and stopped after it; on its own engine, or on a given one.
+
+    It takes a free port, and says nothing but errors (on standard error).
+    """
 
     def __init__(self, folder: Path, endpoint: Endpoint | None = None, **settings: str) -> None:
-        self.address = "127.0.0.1:0"
-        self._folder = folder
+        self.folder = folder
+        self.address = ""
+        """Where it serves, once it does."""
         self._settings = _settings_of(endpoint) | settings
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> grpc.Channel:
-        """A channel to the service once it is ready; the caller closes it."""
-        if self.address.endswith(":0"):
-            self.address = f"127.0.0.1:{free_port()}"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ONEFOLD_")} | {
-            "ONEFOLD_LISTEN": self.address,
-            "ONEFOLD_DATA_FOLDER": str(self._folder),
-            "ONEFOLD_METRICS_PORT": "0",
-            "ONEFOLD_LOG_LEVEL": "warning",
-            **{f"ONEFOLD_{name.upper()}": value for name, value in self._settings.items()},
-        }
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "service.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "onefold.service.cli", "serve"], env=environment, stdout=log, stderr=log
-            )
-        channel = grpc.insecure_channel(self.address, options=[("grpc.max_reconnect_backoff_ms", 200)])
-        try:
-            grpc.channel_ready_future(channel).result(timeout=90)
-        except grpc.FutureTimeoutError:
-            channel.close()
-            self.kill()
-            raise RuntimeError(f"the service did not start: {self.log()}") from None
-        return channel
-
-    def kill(self) -> None:
-        """End it without warning."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        """Ask it to end, and wait until it has."""
-        self._end(signal.SIGTERM)
-
-    def log(self) -> str:
-        """The last of what it wrote."""
-        return (self._folder / "service.log").read_text(errors="replace")[-3_000:]
 
     def __enter__(self) -> Self:
-        return self
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ONEFOLD_")} | {
+            "ONEFOLD_LISTEN": "127.0.0.1:0",
+            "ONEFOLD_DATA_FOLDER": str(self.folder),
+            "ONEFOLD_ENGINE_HEAP": "512m",
+            "ONEFOLD_METRICS_PORT": "0",
+            "ONEFOLD_LOG_LEVEL": "error",
+            **{f"ONEFOLD_{name.upper()}": value for name, value in self._settings.items()},
+        }
+        self._process = subprocess.Popen(COMMAND, env=environment, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if serving := re.search(r"gRPC +(127\.0\.0\.1:\d+)", line):
+                self.address = serving[1]
+                return self
+        self._end()
+        raise RuntimeError("the service did not start: see what it wrote to standard error")
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
 
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(timeout=90)
-            self._process = None
+    def channel(self) -> grpc.Channel:
+        """A channel to it; the caller closes it."""
+        return grpc.insecure_channel(self.address, [("grpc.max_reconnect_backoff_ms", 500)])
+
+    def engine_pid(self) -> int:
+        """The process id of its own engine."""
+        owner = json.loads((self.folder / "engine" / "owner.json").read_text())
+        pid: int = owner["engine"]["pid"]
+        return pid
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        self._process.wait()
+
+    def _end(self) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=60)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 def _settings_of(endpoint: Endpoint | None) -> dict[str, str]:
@@ -83,10 +84,3 @@ def _settings_of(endpoint: Endpoint | None) -> dict[str, str]:
         "graph_password": endpoint.password,
         "graph_database": endpoint.database,
     }
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,7 +11,7 @@ from statistics import median
 from onefold.v1 import identity_service_pb2_grpc
 from tests.bench import people
 from tests.engines import driver_of, empty, open_engine
-from tests.service import Service
+from tests.service import ServiceProcess
 
 BATCH = 500
 
@@ -37,8 +37,8 @@ def measure(engine: str, records: int, slice_: int = 5_000) -> list[Ratio]:
         empty(driver, endpoint.database)
         with (
             tempfile.TemporaryDirectory() as folder,
-            Service(Path(folder), endpoint, writer_lanes=LANES[engine]) as service,
-            service.start() as channel,
+            ServiceProcess(Path(folder), endpoint, writer_lanes=LANES[engine]) as service,
+            service.channel() as channel,
         ):
             stub = identity_service_pb2_grpc.IdentityServiceStub(channel)
             ours, raw = [], []

@@ -20,7 +20,7 @@ from onefold.v1 import (
 from tests.bench import people
 from tests.bench.ingest import LANES, Ratio
 from tests.engines import driver_of, empty, open_engine
-from tests.service import Service
+from tests.service import ServiceProcess
 
 PEOPLE = 3_000
 ROUNDS = 1_500
@@ -34,8 +34,8 @@ def measure(engine: str) -> list[Ratio]:
         empty(driver, endpoint.database)
         with (
             tempfile.TemporaryDirectory() as folder,
-            Service(Path(folder), endpoint, writer_lanes=LANES[engine]) as service,
-            service.start() as channel,
+            ServiceProcess(Path(folder), endpoint, writer_lanes=LANES[engine]) as service,
+            service.channel() as channel,
         ):
             ingested = people.messages(people.people("p", 0, PEOPLE), 500)
             people.counted(identity_service_pb2_grpc.IdentityServiceStub(channel).StreamRecords(iter(ingested)))

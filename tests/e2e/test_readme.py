@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from onefold.graph.endpoint import Endpoint
-from tests.service import Service
+from tests.service import ServiceProcess
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 CLIENT = re.search(r"```python\n(.+?)```", README, re.DOTALL)
@@ -39,7 +39,7 @@ def test_the_client_is_fifteen_lines_or_so() -> None:
 
 
 def test_the_client_says_what_the_readme_says_and_cypher_agrees(tmp_path: Path) -> None:
-    with Service(tmp_path) as service, service.start():
+    with ServiceProcess(tmp_path) as service:
         assert run_client(service.address) == SAID
         query = re.search(r'^onefold cypher "(.+?)"$', README, re.MULTILINE)
         assert query is not None
@@ -53,7 +53,7 @@ def test_the_client_says_what_the_readme_says_and_cypher_agrees(tmp_path: Path) 
 def test_the_client_gets_the_same_answers_on_any_engine_by_environment_alone(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
-    with Service(tmp_path, endpoint) as service, service.start():
+    with ServiceProcess(tmp_path, endpoint) as service:
         assert run_client(service.address) == SAID
 
 

@@ -18,14 +18,16 @@ import grpc
 from neo4j.exceptions import DriverError
 
 from onefold.graph import embedded, policy
+from onefold.graph.endpoint import Endpoint
 from onefold.graph.errors import Unavailable
 from onefold.graph.reader import Reader
 from onefold.graph.verify import verify
 from onefold.v1 import identity_service_pb2 as pb
 from onefold.v1 import identity_service_pb2_grpc as rpc
 from onefold.v1 import record_pb2
+from tests.conftest import Engine
 from tests.engines import driver_of
-from tests.fault.service import ServiceProcess
+from tests.service import ServiceProcess
 
 ROUNDS = 10
 ITEMS = 10
@@ -108,9 +110,13 @@ def reading(folder: Path) -> Iterator[Reader]:
 
 def assert_kept(folder: Path, writer: Writer) -> None:
     with reading(folder) as reader:
-        found = {row[0]: set(row[1]) for row in reader.rows(LINKS)}
-        assert {key: found.get(key) for key in writer.acknowledged} == writer.acknowledged
-        assert verify(reader) == []
+        assert_kept_in(reader, writer)
+
+
+def assert_kept_in(reader: Reader, writer: Writer) -> None:
+    found = {row[0]: set(row[1]) for row in reader.rows(LINKS)}
+    assert {key: found.get(key) for key in writer.acknowledged} == writer.acknowledged
+    assert verify(reader) == []
 
 
 def test_kill_9_of_the_service_loses_nothing_acknowledged(tmp_path: Path) -> None:
@@ -122,6 +128,17 @@ def test_kill_9_of_the_service_loses_nothing_acknowledged(tmp_path: Path) -> Non
                 writer.write_while(channel, service.kill)
     with ServiceProcess(tmp_path):
         assert_kept(tmp_path, writer)
+
+
+def test_kill_9_of_a_service_on_a_running_engine_loses_nothing_acknowledged(
+    engine: Engine, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    writer = Writer(seed=3)
+    reader = Reader(engine.driver, endpoint.database, policy.load())
+    for _ in range(ROUNDS):
+        with ServiceProcess(tmp_path, endpoint) as service, service.channel() as channel:
+            writer.write_while(channel, service.kill)
+        assert_kept_in(reader, writer)
 
 
 def test_kill_9_of_the_engine_loses_nothing_acknowledged(tmp_path: Path) -> None:
