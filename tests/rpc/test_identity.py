@@ -167,6 +167,8 @@ def bad_items() -> Iterator[tuple[bytes, str]]:
     yield of(order("shop:1", of="crm:1", placed=NOW + 400 * DAY)), ".order.place_time"
     yield of(event("web:1")), ".event"
     yield of(event("web:1", on="email:ann@example.org")), ".event.device.kind"
+    yield of(event("web:1", on="device:null")), ".event.device.value"
+    yield of(order("shop:1", "email:n/a")), ".order.identifiers"
     yield of(match("crm:1", "crm:1")), ".match"
     yield of(match("crm:1", "crm:404")), ".match.a"
     yield b"\x0a\xff", ""

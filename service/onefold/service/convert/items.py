@@ -120,6 +120,10 @@ def _parse_order(message: record_pb2.Order, policy: Policy) -> Order:
     )
     if total >= 1 << 63:
         raise InvalidInput([Violation("order.lines", "must not add up to more than 9,223,372,036,854")])
+    assertions = _parse_assertions(message.identifiers, message.region, policy, "order")
+    if not message.HasField("customer") and all(policy.is_blocked(a.identifier) for a in assertions):
+        # Only its identifiers lead to a guest order.
+        raise InvalidInput([Violation("order.identifiers", "must have a value that identifies somebody")])
     return Order(
         source=message.key.source,
         order_id=message.key.order_id,
@@ -129,7 +133,7 @@ def _parse_order(message: record_pb2.Order, policy: Policy) -> Order:
         status=record_pb2.OrderStatus.Name(message.status).removeprefix("ORDER_STATUS_").lower(),
         observed_at=parse_timestamp(message.observe_time) if message.HasField("observe_time") else placed_at,
         customer=parse_customer_key(message.customer) if message.HasField("customer") else None,
-        assertions=_parse_assertions(message.identifiers, message.region, policy, "order"),
+        assertions=assertions,
         lines=lines,
         refunds=tuple(map(_parse_refund, message.refunds)),
         channel=message.channel,
@@ -158,6 +162,9 @@ def _parse_event(message: record_pb2.Event, policy: Policy) -> Event:
         if policy.kind(message.device.kind).label != "Device":
             devices = ", ".join(kind for kind, rule in policy.kinds.items() if rule.label == "Device")
             raise InvalidInput([Violation("event.device.kind", f"must be a kind of device: {devices}")])
+        if not message.HasField("customer") and policy.is_blocked(device):
+            # Nothing else leads to the event.
+            raise InvalidInput([Violation("event.device.value", "is a value that identifies nobody")])
     return Event(
         source=message.source,
         event_id=message.event_id,
@@ -271,7 +278,11 @@ def order_to_proto(order: Order) -> record_pb2.Order:
 
 
 def event_to_proto(event: Event) -> record_pb2.Event:
-    """The event as a source could have sent it; parsing it gives the same event."""
+    """The event as a source could have sent it; parsing it gives the same event.
+
+    The graph keeps the device's assurance with the link between customer and device, and not with each event: an
+    event that was read from it is shown as observed, whatever its source said.
+    """
     return record_pb2.Event(
         source=event.source,
         event_id=event.event_id,
