@@ -11,6 +11,7 @@ import pytest
 from google.longrunning import operations_pb2_grpc
 from pydantic import SecretStr
 
+from onefold.graph.endpoint import Endpoint
 from onefold.service import app
 from onefold.service.settings import Settings
 from onefold.v1 import (
@@ -43,9 +44,8 @@ class Client:
         return number
 
 
-def settings(engine: Engine, folder: Path, **given: object) -> Settings:
+def settings(endpoint: Endpoint, folder: Path, **given: object) -> Settings:
     """Settings of a service on this engine, on a free port."""
-    endpoint = engine.endpoint
     return Settings(
         listen="127.0.0.1:0",
         data_folder=folder,
@@ -62,7 +62,7 @@ def settings(engine: Engine, folder: Path, **given: object) -> Settings:
 def served(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """One service for all tests of a module, an engine at a time; it keeps what earlier tests left."""
     with ExitStack() as resources:
-        server = app.start(settings(engine, tmp_path_factory.mktemp("data")), resources)
+        server = app.start(settings(engine.endpoint, tmp_path_factory.mktemp("data")), resources)
         server.set_ready(True)
         options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         channel = resources.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}", options))

@@ -50,6 +50,7 @@ def test_the_level_holds_for_both(out: io.StringIO) -> None:
 def test_the_drivers_notifications_are_silent(out: io.StringIO) -> None:
     logging.getLogger("neo4j.notifications").warning("UnknownPropertyKeyWarning in MATCH (n {email: 'x'})")
     logging.getLogger("neo4j.io").warning("retrying")
+    logging.getLogger("neo4j.pool").error("Unable to retrieve routing information")
     assert lines(out) == []
 
 

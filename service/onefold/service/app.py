@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gc
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import neo4j
 import uuid_utils
 from google.longrunning import operations_pb2_grpc
+from neo4j.exceptions import AuthError, ClientError, DriverError, Neo4jError, ServiceUnavailable
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from onefold.graph import policy as policies
 from onefold.graph import schema
 from onefold.graph.embedded import EmbeddedEngine
 from onefold.graph.endpoint import Endpoint
+from onefold.graph.errors import Unavailable
 from onefold.graph.ingest import Writer, ingest
 from onefold.graph.lane import WriterLanes
 from onefold.graph.reader import Reader
@@ -49,8 +52,10 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     address is taken.
     """
     policy = policies.load(settings.policy_file)
-    driver, database = connect(endpoint(settings, resources), resources)
-    schema.ensure(driver, database)
+    graph = endpoint(settings, resources)
+    with _told(graph):
+        driver, database = connect(graph, resources)
+        schema.ensure(driver, database)
     registry = process_registry()
     retries = Counter("onefold_write_retries", "Attempts of a write that were repeated.", ["why"], registry=registry)
     writer = Writer(driver, database, policy, now, new_id, on_retry=lambda why: retries.labels(why).inc())
@@ -140,6 +145,29 @@ def connect(endpoint: Endpoint, resources: ExitStack) -> tuple[neo4j.Driver, str
         )
     )
     return driver, endpoint.database
+
+
+@contextmanager
+def _told(endpoint: Endpoint) -> Iterator[None]:
+    """Turns what the driver raises inside into Unavailable, in words for who has set the endpoint up."""
+    try:
+        yield
+    except (DriverError, Neo4jError, OSError, ValueError) as error:
+        raise Unavailable(f"the graph at {endpoint.uri} {_why_not_used(error, endpoint)}") from error
+
+
+def _why_not_used(error: Exception, endpoint: Endpoint) -> str:
+    """What is wrong, and what to do about it."""
+    match error:
+        case AuthError() if endpoint.password:
+            return f"refuses user {endpoint.user!r}: see ONEFOLD_GRAPH_USER and ONEFOLD_GRAPH_PASSWORD"
+        case AuthError():
+            return "asks for a password: set ONEFOLD_GRAPH_PASSWORD"
+        case ServiceUnavailable() | OSError():
+            return "does not answer: start it, or see that ONEFOLD_GRAPH_URI is its address"
+        case ClientError() if "DatabaseNotFound" in (error.code or ""):
+            return f"has no database {endpoint.database!r}: see ONEFOLD_GRAPH_DATABASE"
+    return f"can't be used: {error}; see the settings ONEFOLD_GRAPH_…"
 
 
 def now() -> int:

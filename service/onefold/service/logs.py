@@ -69,6 +69,8 @@ def _quiet_libraries() -> None:
     logging.getLogger("neo4j.notifications").setLevel(logging.ERROR)
     # It logs each attempt of a retried transaction; what comes of it is in the call's own line.
     logging.getLogger("neo4j").setLevel(logging.ERROR)
+    # Its pool logs that no server answers, and raises it too.
+    logging.getLogger("neo4j.pool").setLevel(logging.CRITICAL)
 
 
 def redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
