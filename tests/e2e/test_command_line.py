@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ class Place:
 
     def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """A command that finds the service and its data by the environment."""
-        found = {"ONEFOLD_LISTEN": self.facts["listen"]}
+        found = {"ONEFOLD_LISTEN": self.facts["listen"], "ONEFOLD_METRICS_PORT": "0"}
         done = subprocess.run(
             [*ONEFOLD, *arguments],
             cwd=self.folder,
@@ -153,6 +154,7 @@ def test_cypher_that_is_wrong_is_an_error_of_one_line(filled: Place) -> None:
 def test_doctor_finds_a_serving_onefold_well(filled: Place) -> None:
     done = filled.run("doctor")
     assert "a healthy Onefold answers" in done.stdout
+    assert re.search(r"^ok +engine +\S+.*, schema version \d+$", done.stdout, re.MULTILINE)
     assert not [line for line in done.stdout.splitlines() if line.startswith("fail")]
 
 

@@ -6,12 +6,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from onefold.graph import schema
 from onefold.graph.errors import EngineError, NotReady, Unavailable
 from onefold.graph.probe import EngineFacts
 from onefold.service import doctor
 from onefold.service.doctor import Verdict, diagnose
+from onefold.service.metrics import Exposition
 from onefold.service.settings import Settings
 
 
@@ -23,7 +25,7 @@ def test_a_fresh_machine_lacks_only_a_model(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("os.environ", {})
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    settings = Settings(data_folder=tmp_path / "data", listen=f"127.0.0.1:{port}")
+    settings = Settings(data_folder=tmp_path / "data", listen=f"127.0.0.1:{port}", metrics_port=0)
     found = {check.name: check for check in diagnose(settings, healthy)}
     assert {name for name, check in found.items() if check.verdict is not Verdict.OK} == {"model"}
     assert found["model"].advice == "train one: onefold train"
@@ -36,7 +38,7 @@ def test_a_check_that_breaks_is_a_failed_check_and_the_others_go_on(tmp_path: Pa
 
     found = list(diagnose(Settings(data_folder=tmp_path, listen="127.0.0.1:0"), broken))
     assert [check.verdict for check in found if check.name == "engine"] == [Verdict.FAIL]
-    assert len(found) == 8
+    assert len(found) == 9
 
 
 def test_a_port_that_another_program_holds_fails_with_what_to_do() -> None:
@@ -45,6 +47,21 @@ def test_a_port_that_another_program_holds_fails_with_what_to_do() -> None:
         check = doctor.check_port(listen, serving=False)
     assert check.verdict is Verdict.FAIL
     assert "ONEFOLD_LISTEN" in check.advice
+
+
+def test_a_metrics_port_that_another_program_holds_fails_with_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(data_folder=tmp_path, listen="127.0.0.1:0", metrics_port=taken.getsockname()[1])
+        [check] = [check for check in diagnose(settings, healthy) if check.name == "metrics port"]
+    assert check.verdict is Verdict.FAIL
+    assert "ONEFOLD_METRICS_PORT" in check.advice
+
+
+def test_a_metrics_port_that_a_serving_onefold_holds_is_fine() -> None:
+    with Exposition("127.0.0.1", 0, CollectorRegistry(), lambda: True) as metrics:
+        here = doctor.check_metrics_port("127.0.0.1", metrics.port, serving=True)
+        elsewhere = doctor.check_metrics_port("127.0.0.1", metrics.port, serving=False)
+    assert (here.verdict, elsewhere.verdict) == (Verdict.OK, Verdict.FAIL)
 
 
 def test_a_misspelt_variable_is_told_with_the_one_meant() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from http.client import HTTPConnection, HTTPException
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -57,8 +58,8 @@ class Check:
 def diagnose(settings: Settings, probe: Callable[[], EngineFacts]) -> Iterator[Check]:
     """Every check, each as soon as it is done.
 
-    ``probe`` asks the engine, as :func:`onefold.graph.probe.probe` does. The embedded engine is not asked
-    while a service runs on it. Nothing is raised: a check that breaks is a failed check.
+    ``probe`` asks the engine, as :func:`onefold.graph.probe.probe` does: the one that a service runs on, if one does.
+    Nothing is raised: a check that breaks is a failed check.
     """
     serving = onefold_answers(settings)
     checks: list[tuple[str, Callable[[], Check]]] = [
@@ -68,10 +69,10 @@ def diagnose(settings: Settings, probe: Callable[[], EngineFacts]) -> Iterator[C
         ("disk space", partial(check_space, settings.data_folder)),
         ("policy", partial(check_policy, settings.policy_file)),
         ("port", partial(check_port, settings.listen, serving)),
+        ("metrics port", partial(check_metrics_port, settings.metrics_host, settings.metrics_port, serving)),
         ("model", partial(check_model, settings.models_folder)),
+        ("engine", partial(check_engine, probe)),
     ]
-    if not (serving and settings.embedded):
-        checks.append(("engine", partial(check_engine, probe)))
     for name, check in checks:
         try:
             yield check()
@@ -139,15 +140,25 @@ def check_port(listen: str, serving: bool) -> Check:
         return Check("port", Verdict.OK, f"a healthy Onefold answers at {listen}")
     if port == 0:
         return Check("port", Verdict.OK, "a free one will be taken")
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-    except OSError as error:
+    taken = _why_not_free(host, port)
+    if taken:
         advice = "stop what listens there, or set ONEFOLD_LISTEN to another address"
-        return Check("port", Verdict.FAIL, f"{listen}: {error.strerror}, and no healthy Onefold answers", advice)
+        return Check("port", Verdict.FAIL, f"{listen}: {taken}, and no healthy Onefold answers", advice)
     return Check("port", Verdict.OK, f"{listen} is free")
+
+
+def check_metrics_port(host: str, port: int, serving: bool) -> Check:
+    """Whether the service can show its metrics, or does so already."""
+    name, address = "metrics port", f"{host}:{port}"
+    if port == 0:
+        return Check(name, Verdict.OK, "no metrics are wanted")
+    taken = _why_not_free(host, port)
+    if taken is None:
+        return Check(name, Verdict.OK, f"{address} is free")
+    if serving and _shows_metrics(host, port):
+        return Check(name, Verdict.OK, f"a Onefold shows its metrics at {address}")
+    advice = "stop what listens there, or set ONEFOLD_METRICS_PORT to another port, 0 for none"
+    return Check(name, Verdict.FAIL, f"{address}: {taken}, and no Onefold shows its metrics", advice)
 
 
 def check_model(folder: Path) -> Check:
@@ -183,7 +194,7 @@ def check_engine(probe: Callable[[], EngineFacts]) -> Check:
 def onefold_answers(settings: Settings) -> bool:
     """Whether a Onefold already serves at the address of these settings, and says that it is healthy."""
     host, port = _host_and_port(settings.listen)
-    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    near = _near(host)
     target = f"[{near}]:{port}" if ":" in near else f"{near}:{port}"
     request = health_pb2.HealthCheckRequest(service=OUR_SERVICE)
     try:
@@ -194,6 +205,29 @@ def onefold_answers(settings: Settings) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+def _why_not_free(host: str, port: int) -> str | None:
+    """Why nothing can listen there; None if something can."""
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _shows_metrics(host: str, port: int) -> bool:
+    connection = HTTPConnection(_near(host), port, timeout=2)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().read(64) == b"alive\n"
+    except (HTTPException, OSError):
+        return False
+    finally:
+        connection.close()
+
+
 def _channel(target: str, settings: Settings) -> grpc.Channel:
     certificate, key = settings.tls_certificate_file, settings.tls_key_file
     if certificate is None or key is None:
@@ -201,6 +235,11 @@ def _channel(target: str, settings: Settings) -> grpc.Channel:
     chain = certificate.read_bytes()
     # Under mutual TLS the server's own pair is shown as the client's: its authority signs both, as a rule.
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(chain, key.read_bytes(), chain))
+
+
+def _near(host: str) -> str:
+    """Where to reach from here what listens at this host."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 def _host_and_port(listen: str) -> tuple[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -12,7 +11,9 @@ from typing import Final
 from rich.markup import escape
 from rich.text import Text
 
+from onefold.graph.embedded import running
 from onefold.graph.endpoint import Endpoint
+from onefold.graph.errors import Unavailable
 from onefold.graph.probe import EngineFacts, probe
 from onefold.service import app, doctor, logs, process
 from onefold.service.cli import terminal
@@ -33,7 +34,6 @@ def serve(settings: Settings, as_json: bool) -> None:
         return server
 
     process.run(start, settings.drain_seconds)
-    gc.unfreeze()  # what was set aside for speed is let go, or native libraries report it as leaked
 
 
 def announce(settings: Settings, port: int, as_json: bool) -> None:
@@ -80,7 +80,16 @@ def diagnose(settings: Settings, as_json: bool) -> int:
 
 
 def _probe(settings: Settings) -> EngineFacts:
-    """What the engine says of itself; the embedded one is started for it."""
+    """What the engine says of itself; the embedded one is started for it unless a service runs on it."""
     with ExitStack() as resources:
-        endpoint: Endpoint = app.endpoint(settings, resources)
-        return probe(endpoint)
+        return probe(_running(settings) or app.endpoint(settings, resources))
+
+
+def _running(settings: Settings) -> Endpoint | None:
+    """The embedded engine of a service that runs on the data folder; None if there is none."""
+    if not settings.embedded:
+        return None
+    try:
+        return running(settings.data_folder)
+    except Unavailable:
+        return None
