@@ -2,7 +2,7 @@
 
 import phonenumbers
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onefold.graph import policy as policies
@@ -24,7 +24,7 @@ def test_any_text_is_refused_or_has_a_stable_key(kind: str, value: str, region: 
     try:
         key = identifier(kind, value, region=region, policy=RETAIL)
     except InvalidInput:
-        assume(False)
+        return
     assert again(key, region) == key
     assert 0 < len(key.partition(":")[2]) <= MAX_LENGTH
     key.encode("utf-8")
@@ -35,7 +35,7 @@ def test_an_email_has_a_stable_key(address: str) -> None:
     try:
         key = identifier("email", address, policy=RETAIL)
     except InvalidInput:
-        assume(False)
+        return
     assert again(key) == key
     assert identifier("email", f" {address} ", policy=RETAIL) == key
 
