@@ -72,7 +72,7 @@ def test_rows_with_one_order_id_are_one_order_and_no_customer_makes_a_guest_orde
     ]
     assert (known.status, list(known.coupons)) == (pb.ORDER_STATUS_SHIPPED, ["WINTER"])
     assert not guest.HasField("customer")
-    assert [i.value for i in guest.identifiers] == ["guest@example.com"]
+    assert [i.value for i in guest.identifiers] == ["gwen@example.com"]
     assert not guest.coupons
 
 
