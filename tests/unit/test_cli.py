@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
 from rich.console import Console
 
@@ -20,9 +21,9 @@ from onefold.graph.errors import (
     Unavailable,
     Violation,
 )
-from onefold.service.cli import app, profiles, terminal
+from onefold.service.cli import app, importing, profiles, terminal
 from onefold.service.cli.query import parse_parameter
-from onefold.service.cli.subjects import parse_subject
+from onefold.service.cli.subjects import in_words_of_the_command, parse_subject
 from onefold.service.convert import money_to_proto, timestamp_to_proto
 from onefold.v1 import prediction_service_pb2, profile_service_pb2, record_pb2
 
@@ -151,6 +152,43 @@ def test_subjects_are_identities_records_and_identifiers() -> None:
     assert parse_subject("order:shop:A-1").order.order_id == "A-1"
     phone = parse_subject("phone:020 7946 0018", region="GB").identifier
     assert (phone.kind, phone.value, phone.region) == ("phone", "020 7946 0018", "GB")
+
+
+def of_the_service(field: str, rule: str) -> InvalidInput:
+    return InvalidInput([Violation(field, rule)])
+
+
+def test_what_the_service_says_of_a_subject_is_told_in_the_words_of_the_command() -> None:
+    national, foreign = parse_subject("phone:020 7946 0018"), parse_subject("phone:020 7946 0018", region="XX")
+    path = "subject.identifier"
+    told = [
+        in_words_of_the_command(of_the_service(f"{path}.value", "write +… or give a region"), national),
+        in_words_of_the_command(of_the_service(f"{path}.region", "'XX' is no region"), foreign),
+        in_words_of_the_command(of_the_service(f"{path}.kind", "is not known"), parse_subject("shoe:42")),
+    ]
+    assert [violation for error in told for violation in error.violations] == [
+        Violation("SUBJECT", "is not a phone number as it stands: write it with its country code: phone:+44…"),
+        Violation("--region", "'XX' is no region"),
+        Violation("SUBJECT", "is not known"),
+    ]
+
+
+@pytest.mark.parametrize("days", ["0", "366"])
+def test_a_horizon_that_the_service_does_not_know_is_wrong_usage(onefold, days: str) -> None:
+    ran = onefold("train", "--horizon-days", days)
+    assert ran.code == 2
+    assert f"{days} is not in the range 1<=x<=365" in " ".join(ran.err.replace("│", " ").split())
+
+
+def test_an_import_that_can_not_begin_promises_nothing_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "empty.csv"
+    file.write_text("Not,What,Is,Expected\n1,2,3,4\n")
+    with grpc.insecure_channel("127.0.0.1:1") as channel, pytest.raises(InvalidInput):
+        importing.run(channel, importing.online_retail_source(file), None, restart=False, as_json=False)
+    assert capsys.readouterr().err == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.csv"]
 
 
 def test_parameters_are_json_or_text() -> None:

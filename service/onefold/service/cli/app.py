@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onefold.graph.errors import OnefoldError
+from onefold.graph.errors import InvalidInput, OnefoldError
 from onefold.service.cli import terminal
 
 if TYPE_CHECKING:
@@ -172,8 +172,9 @@ def import_csv(
 @app.command(epilog="Example: onefold train --horizon-days 90")
 def train(
     horizon_days: Annotated[
-        int, typer.Option(min=0, max=730, help="Churn is no purchase in so many days; 0 for the default.")
-    ] = 0,
+        int | None,
+        typer.Option(min=1, max=365, help="Churn is no purchase in so many days. Default: 90.", show_default=False),
+    ] = None,
     cutoff: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Learn from what was known on this day.", show_default=False),
@@ -185,7 +186,7 @@ def train(
     from onefold.service.cli import training
 
     with _service(address) as (channel, _):
-        training.train(channel, horizon_days, cutoff and cutoff.replace(tzinfo=UTC), json)
+        training.train(channel, horizon_days or 0, cutoff and cutoff.replace(tzinfo=UTC), json)
 
 
 @app.command(epilog="Examples: onefold profile customer:crm:17; onefold profile 'phone:020 7946 0018' --region GB")
@@ -204,11 +205,14 @@ def profile(
 ) -> None:
     """Show everything about one person, whichever way they are named."""
     from onefold.service.cli import profiles
-    from onefold.service.cli.subjects import parse_subject
+    from onefold.service.cli.subjects import in_words_of_the_command, parse_subject
 
     wanted = parse_subject(subject, region)
     with _service(address) as (channel, _):
-        profiles.show(channel, wanted, json)
+        try:
+            profiles.show(channel, wanted, json)
+        except InvalidInput as error:
+            raise in_words_of_the_command(error, wanted) from error
 
 
 @app.command(epilog="Example: onefold cypher 'MATCH (r)-[:MEMBER_OF]->(i) RETURN i.id, count(r) AS n ORDER BY n DESC'")

@@ -14,7 +14,7 @@ import grpc
 from rich.markup import escape
 from rich.progress import Progress
 
-from onefold.graph.errors import OnefoldError
+from onefold.graph.errors import InvalidInput, OnefoldError
 from onefold.service.cli import terminal
 from onefold.service.cli.subjects import parse_subject
 from onefold.service.client import StreamingImporter, error_of
@@ -76,13 +76,12 @@ def run(channel: grpc.Channel, source: Source, rejects: Path | None, restart: bo
             bars.stop()
             _tell_stop(importing.tally, "Stopped")
             return terminal.EXIT_INTERRUPTED
-        except OnefoldError:
+        except OnefoldError as error:
             bars.stop()
-            _tell_stop(importing.tally, "Ended")
+            if not isinstance(error, InvalidInput):  # the same command again would end there again
+                _tell_stop(importing.tally, "Ended")
             raise
     journal.forget()
-    if not tally.position.rejected:
-        rejects.unlink()
     _report(tally, start, rejects, time.monotonic() - began, as_json)
     return 0
 
@@ -91,7 +90,7 @@ def _resumable(position: Position, rejects: Path, channel: grpc.Channel) -> Posi
     """The position, if its rejects are still there and the service knows what it is said to have acknowledged."""
     if not position.entries:
         return position
-    if not rejects.exists() or rejects.stat().st_size < position.rejects_bytes:
+    if position.rejects_bytes and (not rejects.exists() or rejects.stat().st_size < position.rejects_bytes):
         return Position()
     if position.witness:
         stub = identity_service_pb2_grpc.IdentityServiceStub(channel)

@@ -29,6 +29,22 @@ def parse_subject(text: str, region: str = "") -> identity_pb2.Subject:
     return identity_pb2.Subject(identifier=record_pb2.Identifier(kind=kind, value=rest, region=region))
 
 
+def in_words_of_the_command(error: InvalidInput, subject: identity_pb2.Subject) -> InvalidInput:
+    """What the service says of a subject, without the paths of a request that nobody here has written."""
+    return InvalidInput([_in_words(violation, subject) for violation in error.violations])
+
+
+def _in_words(violation: Violation, subject: identity_pb2.Subject) -> Violation:
+    if not violation.field.startswith("subject"):
+        return violation
+    given = subject.identifier
+    if violation.field.endswith(".region"):
+        return Violation("--region", violation.rule)
+    if given.kind == "phone" and not given.region and not given.value.startswith("+"):
+        return Violation("SUBJECT", "is not a phone number as it stands: write it with its country code: phone:+44…")
+    return Violation("SUBJECT", violation.rule)
+
+
 def _is_uuid(text: str) -> bool:
     try:
         return str(UUID(text)) == text.lower()

@@ -15,7 +15,7 @@ COLUMNS: Final = ("line", "by", "reason", "words", "content")
 
 
 class RejectsFile:
-    """A CSV file that is made with its first row; what it held before is kept only as far as it is told to be.
+    """A CSV file that is there at the end if it has a row; what it held before is kept only as far as it is told to be.
 
     A context manager. ``keep_bytes`` is how much of an earlier run's file goes before what this run writes.
     """
@@ -34,7 +34,6 @@ class RejectsFile:
                 self._file.seek(self._keep_bytes)
             else:
                 self._file = self.path.open("wb")
-                self._row(COLUMNS)
         except OSError as error:
             rule = f"{self.path} can't be written: {error.strerror}; name another with --rejects"
             raise InvalidInput([Violation("rejects", rule)]) from error
@@ -44,14 +43,20 @@ class RejectsFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._file is not None
+        empty = self._file.tell() == 0
         self._file.close()
+        if empty:
+            self.path.unlink()
 
     def add(self, line: int, by: str, reason: str, words: str, content: str) -> None:
         """Writes a row."""
+        assert self._file is not None
+        if self._file.tell() == 0:
+            self._row(COLUMNS)
         self._row((str(line), by, reason, words, content))
 
     def sync(self) -> int:
-        """Hands what was written to the system; how many bytes the file has."""
+        """Hands what was written to the system; how many bytes the file has, 0 without a row."""
         assert self._file is not None
         self._file.flush()
         return self._file.tell()
