@@ -15,7 +15,7 @@ from tests.service import ServiceProcess
 
 BATCH = 500
 
-LANES = {"embedded": "1", "neo4j": "2"}
+LANES = {"embedded": "1", "neo4j": "3"}
 """Writer lanes an engine, as the README recommends."""
 
 
