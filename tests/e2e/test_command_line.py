@@ -171,7 +171,7 @@ def test_a_second_service_on_the_same_data_is_refused_in_words(place: Place) -> 
 
 
 def test_an_import_stopped_by_ctrl_c_goes_on_where_it_was(filled: Place) -> None:
-    count = 6000
+    count = 20_000  # some seconds' work
     header = "CustomerNo,First,Last,Mail,Mobile,Country,Born,Changed,News\n"
     row = "L{0},Ann,Archer,l{0}@example.org,,England,,05/01/2024 09:30,\n"
     (filled.folder / "many.csv").write_text(header + "".join(row.format(n) for n in range(count)))
