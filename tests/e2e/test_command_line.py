@@ -183,6 +183,8 @@ def test_an_import_stopped_by_ctrl_c_goes_on_where_it_was(filled: Place) -> None
         env=filled.environment | {"ONEFOLD_LISTEN": filled.facts["listen"]},
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job is born ignoring Ctrl-C, and so would be all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not journal.exists() and time.monotonic() < deadline:
