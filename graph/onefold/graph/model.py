@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final
 
 Instant = int
 """Milliseconds since the epoch, UTC."""
@@ -217,8 +217,6 @@ PROPERTY_PREFIX: Final = "x_"
 """Free properties are node properties with this prefix, so that none can shadow a trait or a key."""
 
 ORDER_STATUSES: Final = ("pending", "paid", "shipped", "delivered", "cancelled", "returned")
-
-RecordLabel = Literal["customer", "order"]
 
 
 def customer_name(source: str, source_id: str) -> RecordName:
