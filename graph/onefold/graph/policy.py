@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast
 
 from phonenumbers import SUPPORTED_REGIONS
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from onefold.graph import document
 from onefold.graph.errors import InvalidInput, InvalidPolicy, Violation
@@ -49,22 +51,49 @@ ORDER_LINK_TYPES: Final[Mapping[Label, str]] = {
 DEFAULT_SURVIVORSHIP: Final = "default"
 """The entry of ``survivorship`` that serves every trait without its own."""
 
+
+def _did_you_mean(word: str, known: Mapping[str, Any] | list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+
+
+def _regular_expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as err:
+        raise ValueError(f"is no regular expression: {err}") from err
+    return pattern
+
+
+def _trait(name: str) -> str:
+    known = [*TRAITS, DEFAULT_SURVIVORSHIP]
+    if name not in known:
+        raise ValueError(f"is no trait{_did_you_mean(name, known)}")
+    return name
+
+
 Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Kind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Source = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Pattern = Annotated[str, Field(max_length=500), AfterValidator(_regular_expression)]
+Trait = Annotated[str, AfterValidator(_trait), WithJsonSchema({"enum": [*TRAITS, DEFAULT_SURVIVORSHIP]})]
 
 
 class _Rules(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # The docstrings of fields are what an editor shows of them, by way of the published schema.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Confidence(_Rules):
     """How sure one source's word makes a link, by how that source came to know the identifier."""
 
     verified: Share
+    """The person proved control of it: a confirmed mail, a code by SMS, a log-in on the device."""
     declared: Share
+    """The person or a clerk typed it."""
     observed: Share
+    """It was seen alongside: a tracking cookie, an import without context."""
 
     @cached_property
     def by_assurance(self) -> Mapping[str, float]:
@@ -73,28 +102,21 @@ class Confidence(_Rules):
 
 
 class Step(_Rules):
-    """One step of a specificity table: the factor that holds for every *d* up to ``up_to``."""
+    """One step of a specificity table: a factor, and for how many customers of one identifier it holds."""
 
     up_to: Count | None = None
-    """None, in the last step only: for all that is beyond the others."""
+    """The greatest number of customers; left out in the last step, which holds for all beyond the others."""
     factor: Share
+    """Multiplies the confidence of every link to the identifier."""
 
 
 class Blocked(_Rules):
     """Values that identify nobody. Both forms are compared without regard to case, with the whole value."""
 
     values: tuple[str, ...] = ()
-    patterns: tuple[Annotated[str, Field(max_length=500)], ...] = ()
-
-    @field_validator("patterns")
-    @classmethod
-    def _patterns_compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in patterns:
-            try:
-                re.compile(pattern)
-            except re.error as err:
-                raise ValueError(f"{pattern!r} is no regular expression: {err}") from err
-        return patterns
+    """As they are written."""
+    patterns: tuple[Pattern, ...] = ()
+    """Regular expressions, in Python's dialect."""
 
     @cached_property
     def _values(self) -> frozenset[str]:
@@ -113,14 +135,19 @@ class KindRule(_Rules):
     """What the policy says of one kind of identifier."""
 
     label: Label
+    """The label of its nodes in the graph."""
     normalize: Normalizer = "exact"
+    """How a value is brought to its one form: as it is, in lower case, or by what an email, phone, ip or code is."""
     confidence: Confidence
+    """How sure one source's word makes a link, by how the source came to know the identifier."""
     shared_above: Count
-    """An identifier with a *d* above this is shared: inert, as if it were not there."""
+    """An identifier that more customers than this have is shared: inert, as if it were not there."""
     limit: Count | None = None
-    """How many distinct identifiers of this kind one identity may claim; None for any number."""
+    """How many distinct identifiers of this kind one identity may claim; null for any number."""
     specificity: tuple[Step, ...] = (Step(factor=1.0),)
+    """The factor on a link's confidence, by how many customers have the identifier; it never rises."""
     blocked: Blocked = Blocked()
+    """Values of this kind that identify nobody."""
 
     @field_validator("specificity")
     @classmethod
@@ -164,7 +191,7 @@ class Policy(_Rules):
     """
 
     number: Annotated[int, Field(strict=True, ge=1, alias="version")]
-    """The ``version`` that the file gives itself."""
+    """The number that the file gives itself; raise it when the rules change."""
     link_threshold: Share
     """A link with at least this confidence joins its record to the identifier."""
     accumulated_threshold: Share
@@ -175,11 +202,12 @@ class Policy(_Rules):
     """Where a national phone number is from, if its record doesn't say (ISO 3166-1 alpha-2)."""
     sources: Mapping[Source, SourceRule] = Field(default_factory=dict)
     """What differs from full trust and no deduplication, by source."""
-    survivorship: Mapping[str, tuple[Source, ...]] = Field(default_factory=dict)
-    """Sources in order of preference, by trait; see :meth:`preferred_sources`."""
+    survivorship: Mapping[Trait, tuple[Source, ...]] = Field(default_factory=dict)
+    """Whose word on a trait is served, best first, then the latest word; ``default`` serves every other trait."""
     blocked: Blocked = Blocked()
     """Values that identify nobody, of whatever kind."""
     kinds: Annotated[Mapping[Kind, KindRule], Field(min_length=1)]
+    """The kinds of identifier that there are, by name. A value of any other kind is refused."""
 
     @field_validator("default_region")
     @classmethod
@@ -187,15 +215,6 @@ class Policy(_Rules):
         if region is not None and region not in SUPPORTED_REGIONS:
             raise ValueError(f"{region!r} is no region with phone numbers (ISO 3166-1 alpha-2, upper case)")
         return region
-
-    @field_validator("survivorship")
-    @classmethod
-    def _traits_are_known(cls, chosen: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
-        known = [*TRAITS, DEFAULT_SURVIVORSHIP]
-        for trait in chosen:
-            if trait not in known:
-                raise ValueError(f"{trait!r} is no trait{_did_you_mean(trait, known)}")
-        return chosen
 
     @cached_property
     def version(self) -> str:
@@ -271,26 +290,53 @@ class Policy(_Rules):
         return self.survivorship.get(trait, self.survivorship.get(DEFAULT_SURVIVORSHIP, ()))
 
 
+class _PublishedSchema(GenerateJsonSchema):
+    """pydantic's JSON schema without titles that repeat the names, and as strict on names as the policy is."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        described = super().dict_schema(schema)
+        if "patternProperties" in described:
+            described["additionalProperties"] = False
+        names = self.generate_inner(schema["keys_schema"]) if "keys_schema" in schema else {}
+        if "enum" in names:
+            described["propertyNames"] = names
+        return described
+
+    def generate(
+        self, schema: CoreSchema, mode: Literal["validation", "serialization"] = "validation"
+    ) -> JsonSchemaValue:
+        return {
+            "$schema": self.schema_dialect,
+            **super().generate(schema, mode),
+            "title": "Onefold's resolution policy",
+            "description": "Which identifiers make two records one person, and how surely.",
+        }
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of a policy file, for editors. It holds for every policy that :func:`parse`
+    takes, and can't say all: that steps go down, or that a pattern is a regular expression."""
+    return Policy.model_json_schema(schema_generator=_PublishedSchema)
+
+
 def load(path: Path | None = None) -> Policy:
     """The policy in a file, or the shipped one for retail.
 
     Raises InvalidPolicy when the file can't be read or breaks a rule, naming every field and its line.
     """
-    file = resources.files("onefold.graph") / "policies" / "retail.yaml" if path is None else path
-    try:
-        text = file.read_text("utf-8")
-    except OSError as err:
-        raise InvalidPolicy([Violation(str(path), f"can't be read: {err.strerror}")]) from err
-    except UnicodeDecodeError as err:
-        raise InvalidPolicy([Violation(f"{path} (byte {err.start})", "is not valid UTF-8")]) from err
-    return parse(text)
+    return parse(read(path))
+
+
+def read(path: Path | None = None) -> str:
+    """The text of a policy file, or of the shipped one. Raises InvalidPolicy when it can't be read."""
+    if path is None:
+        return (resources.files("onefold.graph") / "policies" / "retail.yaml").read_text("utf-8")
+    return document.read(path, error=InvalidPolicy)
 
 
 def parse(text: str) -> Policy:
     """The policy in a YAML text. Raises InvalidPolicy, naming every field that breaks a rule and its line."""
     return document.parse(text, Policy, name="policy", error=InvalidPolicy)
-
-
-def _did_you_mean(word: str, known: Mapping[str, Any] | list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
