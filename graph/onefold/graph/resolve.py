@@ -27,18 +27,22 @@ The rules, in the order in which the code applies them:
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
+from onefold.graph.greedy import greedy, holders
 from onefold.graph.model import IdentifierKey, Instant, RecordName, kind_of, source_of
-from onefold.graph.policy import Policy
+from onefold.graph.policy import KindRule, Policy
 
 PPM = 1_000_000
-_CAP = 0.999
+CAP = 0.999
+"""No evidence is surer than this."""
 
 
 class Link(NamedTuple):
@@ -104,7 +108,8 @@ class Refusal:
     """LIMIT: the kind whose limit was hit. SOURCE: the source. BAN: empty."""
     limit: int = 0
     holders: tuple[RecordName, ...] = ()
-    """The records that hold what stood in the way: the banned pair, the source's two records, the claims' records."""
+    """Who holds what stood in the way, sorted. BAN: the banned pair. SOURCE: the source's records on both sides.
+    LIMIT: on each side, for each identifier of the kind, the alphabetically first record that claims it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,24 +143,28 @@ def resolve(
     ``as_of`` is the instant to decide for: later rows, matches and bans are not known yet, and a ban is over once it
     has expired; None takes all evidence, and every ban that has no end or whose end no evidence has reached.
     Every order of ``edges`` and ``bans`` gives an equal answer (refusals come in canonical order).
+
+    This is the front for some components; :func:`onefold.graph.bulk.resolve_columns` decides millions of rows alike.
     """
-    instant = _last_instant(edges, bans) if as_of is None else as_of
-    pairs = _pairs(edges.links, policy, instant)
-    distinct = _distinct(pairs)
-    shared = frozenset(edges.shared) | {v for v, d in distinct.items() if d > policy.kind(kind_of(v)).shared_above}
-    confidence, seen = _confidences(pairs, distinct, shared, policy)
-    threshold = round(policy.link_threshold * PPM)
-    joins, owner, claims = _joins(confidence, seen, threshold)
-    accumulated = _accumulated(confidence, seen, threshold, policy)
-    joins += accumulated
-    joins += [_operator_join(m) for m in edges.matches if m.at <= instant]
-    records = {*edges.records, *(r for r, _ in pairs)}
-    for m in edges.matches:
-        records.update((m.a, m.b))
-    banned = [b for b in bans if b.at <= instant and (b.expires_at is None or instant < b.expires_at)]
-    forest, refusals = _merge(records, joins, claims, banned, policy)
-    scores = {(j.a, j.b): j.confidence for j in accumulated}
-    return Partition(forest.names(records), owner, shared, confidence, scores), refusals
+    bans = list(bans)
+    instant = last_instant((link.first_seen for link in edges.links), edges.matches, bans) if as_of is None else as_of
+    threshold = in_ppm(policy.link_threshold)
+    sights = _sights(edges.links, policy, instant)
+    links, shared = _links(sights, edges.shared, policy)
+    eligible, weak = _eligible(links, threshold)
+    accumulated = _accumulated(links, weak, threshold, policy) if weak else []
+    owner = {identifier: _first(identifier, at) for identifier, at in eligible.items()}
+    matches = accumulated + [_operator_match(m) for m in edges.matches if m.at <= instant]
+    records = set(edges.records).union(*sights.values(), *((m.a, m.b) for m in edges.matches))
+    forest, refusals = _joined(records, eligible, owner, matches, holding(bans, instant), policy)
+    partition = Partition(
+        forest.names(records),
+        owner,
+        frozenset(shared),
+        {(record, v): PPM - doubt for v, at in links.items() for doubt, _, record in at},
+        {(match.a, match.b): PPM - match.doubt for match in accumulated},
+    )
+    return partition, refusals
 
 
 def standing(bans: Iterable[Ban], now: Instant) -> list[Ban]:
@@ -184,79 +193,7 @@ def components(
     return {node: forest.find(node) for node in list(forest.parent)}
 
 
-# -- 1, 2, 3: rows to confidences ------------------------------------------------------------------------------------
-
-_Pair = tuple[RecordName, IdentifierKey]
-
-
-def _last_instant(edges: Edges, bans: Iterable[Ban]) -> Instant:
-    """The latest instant that any evidence names: the instant at which all of it is known."""
-    instants = [link.first_seen for link in edges.links]
-    instants += [m.at for m in edges.matches]
-    instants += [b.at for b in bans]
-    return max(instants, default=0)
-
-
-def _pairs(links: Iterable[Link], policy: Policy, as_of: Instant) -> dict[_Pair, tuple[dict[str, float], Instant]]:
-    """Per (record, identifier): the best base confidence of each source, and when it was first seen."""
-    pairs: dict[_Pair, tuple[dict[str, float], Instant]] = {}
-    for record, identifier, source, assurance, first_seen in links:
-        if first_seen > as_of or policy.is_blocked(identifier):
-            continue
-        base = policy.base_confidence(kind_of(identifier), assurance, source)
-        known = pairs.get((record, identifier))
-        if known is None:
-            pairs[record, identifier] = ({source: base}, first_seen)
-            continue
-        best, since = known
-        if base > best.get(source, 0.0):
-            best[source] = base
-        if first_seen < since:
-            pairs[record, identifier] = (best, first_seen)
-    return pairs
-
-
-def _distinct(pairs: Mapping[_Pair, tuple[dict[str, float], Instant]]) -> dict[IdentifierKey, int]:
-    """How many persons each identifier seems to have: for each source its distinct customers, plus its guest orders
-    counted by their strongest other identifier (those that have no other count once); the largest over sources."""
-    orders: dict[RecordName, list[tuple[float, IdentifierKey]]] = defaultdict(list)
-    for (record, identifier), (best, _) in pairs.items():
-        if record.startswith("order:"):
-            orders[record].append((max(best.values()), identifier))
-    for strongest in orders.values():
-        strongest.sort(key=lambda s: (-s[0], s[1]))
-    holders: dict[IdentifierKey, dict[str, set[str]]] = defaultdict(dict)
-    for (record, identifier), (best, _) in pairs.items():
-        if record in orders:
-            holder = next((v for _, v in orders[record] if v != identifier), "")
-        else:
-            holder = record
-        by_source = holders[identifier]
-        for source in best:
-            by_source.setdefault(source, set()).add(holder)
-    return {v: max(map(len, by_source.values())) for v, by_source in holders.items()}
-
-
-def _confidences(
-    pairs: Mapping[_Pair, tuple[dict[str, float], Instant]],
-    distinct: Mapping[IdentifierKey, int],
-    shared: Collection[IdentifierKey],
-    policy: Policy,
-) -> tuple[dict[_Pair, int], dict[_Pair, Instant]]:
-    """Confidence in parts per million and first sight of every pair whose identifier is not shared."""
-    specificity = {v: policy.specificity(kind_of(v), d) for v, d in distinct.items()}
-    confidence: dict[_Pair, int] = {}
-    seen: dict[_Pair, Instant] = {}
-    for pair, (best, first_seen) in pairs.items():
-        if pair[1] in shared:
-            continue
-        if len(best) == 1:
-            (combined,) = best.values()
-        else:
-            combined = noisy_or(best[source] for source in sorted(best))
-        confidence[pair] = round(min(combined, _CAP) * specificity[pair[1]] * PPM)
-        seen[pair] = first_seen
-    return confidence, seen
+# -- what both fronts share ------------------------------------------------------------------------------------------
 
 
 def noisy_or(probabilities: Iterable[float]) -> float:
@@ -270,309 +207,403 @@ def noisy_or(probabilities: Iterable[float]) -> float:
     return 1.0 - none
 
 
-# -- 4, 5, 7: joins in canonical order -------------------------------------------------------------------------------
+def in_ppm(probability: float) -> int:
+    """Whole parts per million, the only form in which confidences are compared."""
+    return round(probability * PPM)
 
 
-class _Join(NamedTuple):
-    a: RecordName
-    b: RecordName
-    identifier: IdentifierKey | None
-    confidence: int
-    first_seen: Instant
-    operator: bool
-
-
-def _canonical(join: _Join) -> tuple[int, int, int, bytes]:
-    if join.operator:
-        return (0, join.first_seen, 0, _stable_hash(join))
-    return (1, -join.confidence, join.first_seen, _stable_hash(join))
-
-
-def _stable_hash(join: _Join) -> bytes:
-    """128 bits of the join's own keys: of the link that asks for it, or of the two ends of a match."""
-    ends = (join.a, join.identifier) if join.identifier is not None else sorted((join.a, join.b))
-    return _hash(*ends)
-
-
-def _hash(*keys: str) -> bytes:
+def tie(*keys: str) -> bytes:
+    """What decides between equals: 128 bits of the keys themselves."""
     return blake2b("\0".join(keys).encode(), digest_size=16).digest()
 
 
-def _operator_join(match: Match) -> _Join:
-    a, b = sorted((match.a, match.b))
-    return _Join(a, b, None, PPM, match.at, True)
+def last_instant(sights: Iterable[Instant], matches: Iterable[Match], bans: Iterable[Ban]) -> Instant:
+    """The latest instant that any evidence names: the instant at which all of it is known."""
+    return max([*sights, *(m.at for m in matches), *(b.at for b in bans)], default=0)
 
 
-def _joins(
-    confidence: Mapping[_Pair, int], seen: Mapping[_Pair, Instant], threshold: int
-) -> tuple[list[_Join], dict[IdentifierKey, RecordName], dict[RecordName, set[IdentifierKey]]]:
-    """The joins that eligible links ask for, each identifier's owner, and each record's claims."""
-    eligible: dict[IdentifierKey, list[RecordName]] = defaultdict(list)
-    claims: dict[RecordName, set[IdentifierKey]] = defaultdict(set)
-    for (record, identifier), ppm in confidence.items():
-        if ppm >= threshold:
-            eligible[identifier].append(record)
-            claims[record].add(identifier)
-    owner: dict[IdentifierKey, RecordName] = {}
-    joins: list[_Join] = []
-    for identifier, records in eligible.items():
-        if len(records) == 1:
-            owner[identifier] = records[0]
+def holding(bans: Iterable[Ban], instant: Instant) -> list[tuple[RecordName, RecordName]]:
+    """The pairs that are banned at an instant, each sorted, all sorted."""
+    return sorted(
+        {
+            (min(a, b), max(a, b))
+            for a, b, at, end in bans
+            if a != b and at <= instant and (end is None or instant < end)
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Quota:
+    """How much of something one identity may claim; in the order in which rule 8 asks.
+
+    ``what`` is a kind for a limit, a source that is deduplicated, or the banned pair.
+    """
+
+    rank: int
+    what: tuple[str, ...]
+    limit: int = field(default=1, compare=False)
+
+    @classmethod
+    def of_ban(cls, a: RecordName, b: RecordName) -> Quota:
+        """One of the two."""
+        return cls(0, (a, b))
+
+    @classmethod
+    def of_source(cls, source: str) -> Quota:
+        """One record of a deduplicated source."""
+        return cls(1, (source,))
+
+    @classmethod
+    def of_kind(cls, kind: str, limit: int) -> Quota:
+        """So many identifiers of a kind."""
+        return cls(2, (kind,), limit)
+
+    def refusal(
+        self, a: RecordName, b: RecordName, identifier: IdentifierKey | None, ppm: int, held_by: tuple[RecordName, ...]
+    ) -> Refusal:
+        """That this quota kept two records apart."""
+        if self.rank == 0:
+            return Refusal(RefusalReason.BAN, a, b, identifier, ppm, holders=held_by)
+        reason = RefusalReason.SOURCE if self.rank == 1 else RefusalReason.LIMIT
+        return Refusal(reason, a, b, identifier, ppm, self.what[0], self.limit, held_by)
+
+
+# -- rules 1 to 3: from rows to links --------------------------------------------------------------------------------
+
+_Sight = tuple[dict[str, float], Instant]
+"""The best base confidence of each source, and when the first of them said so."""
+
+
+_Link = tuple[int, Instant, RecordName]
+"""A record's link to an identifier: its *doubt* (what the confidence lacks of certainty, in parts per million), when it
+was first seen, and the record. But for ties, canonical order is the order of these tuples."""
+
+
+class _Kind:
+    """A kind's numbers, laid out for one look-up each."""
+
+    __slots__ = ("_bounds", "_factors", "alike", "shared_above")
+
+    def __init__(self, rule: KindRule) -> None:
+        self.shared_above = rule.shared_above
+        self.alike = min(rule.shared_above, rule.specificity[0].up_to or rule.shared_above)
+        """Up to so many persons an identifier counts as if it had one."""
+        self._bounds = [step.up_to for step in rule.specificity if step.up_to is not None]
+        self._factors = [step.factor for step in rule.specificity]
+
+    def factor(self, d: int) -> float:
+        """The specificity of an identifier that ``d`` persons seem to have."""
+        return self._factors[bisect_left(self._bounds, d)]
+
+
+class _Numbers:
+    """A policy's numbers, likewise."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.kinds = {kind: _Kind(rule) for kind, rule in policy.kinds.items()}
+        self.limited = {k: Quota.of_kind(k, rule.limit) for k, rule in policy.kinds.items() if rule.limit is not None}
+        self.deduplicated = {s: Quota.of_source(s) for s, rule in policy.sources.items() if rule.deduplicated}
+
+
+@lru_cache(maxsize=16)
+def _numbers(policy: Policy) -> _Numbers:
+    return _Numbers(policy)
+
+
+def _sights(links: Iterable[Link], policy: Policy, as_of: Instant) -> dict[IdentifierKey, dict[RecordName, _Sight]]:
+    """Who says of which record that it has which identifier, as far as it counts."""
+    base_confidence = policy.base_confidence
+    sights: dict[IdentifierKey, dict[RecordName, _Sight]] = {}
+    for record, identifier, source, assurance, first_seen in links:
+        if first_seen > as_of:
             continue
-        first = owner[identifier] = _first(records, identifier, confidence, seen)
-        joins += [
-            _Join(r, first, identifier, confidence[r, identifier], seen[r, identifier], False)
-            for r in records
-            if r != first
-        ]
-    return joins, owner, claims
+        at = sights.get(identifier)
+        if at is None:
+            if policy.is_blocked(identifier):
+                continue
+            at = sights[identifier] = {}
+        base = base_confidence(kind_of(identifier), assurance, source)
+        known = at.get(record)
+        if known is None:
+            at[record] = ({source: base}, first_seen)
+            continue
+        best, since = known
+        if base > best.get(source, 0.0):
+            best[source] = base
+        if first_seen < since:
+            at[record] = (best, first_seen)
+    return sights
 
 
-def _first(
-    records: list[RecordName],
-    identifier: IdentifierKey,
-    confidence: Mapping[_Pair, int],
-    seen: Mapping[_Pair, Instant],
-) -> RecordName:
-    """The record whose link to the identifier comes first in canonical order."""
-    rank = {r: (-confidence[r, identifier], seen[r, identifier]) for r in records}
-    best = min(rank.values())
-    ties = [r for r in records if rank[r] == best]
-    return ties[0] if len(ties) == 1 else min(ties, key=lambda r: _hash(r, identifier))
+def _links(
+    sights: Mapping[IdentifierKey, Mapping[RecordName, _Sight]], known_shared: Collection[IdentifierKey], policy: Policy
+) -> tuple[dict[IdentifierKey, list[_Link]], set[IdentifierKey]]:
+    """The links to each identifier that is not shared, and the shared identifiers."""
+    kinds = _numbers(policy).kinds
+    strongest = _strongest(sights)
+    shared = set(known_shared)
+    links: dict[IdentifierKey, list[_Link]] = {}
+    for identifier, at in sights.items():
+        kind = kinds[kind_of(identifier)]
+        d = 1 if len(at) <= kind.alike else _persons(identifier, at, strongest)
+        if d > kind.shared_above or identifier in shared:
+            shared.add(identifier)
+            continue
+        factor = kind.factor(d)
+        links[identifier] = at_identifier = []
+        for record, (best, first_seen) in at.items():
+            if len(best) == 1:
+                (sure,) = best.values()
+            else:
+                sure = noisy_or(best[source] for source in sorted(best))
+            at_identifier.append((PPM - round(min(sure, CAP) * factor * PPM), first_seen, record))
+    return links, shared
+
+
+def _strongest(sights: Mapping[IdentifierKey, Mapping[RecordName, _Sight]]) -> dict[RecordName, list[IdentifierKey]]:
+    """Each guest order's identifiers, those that say most first."""
+    found: dict[RecordName, list[tuple[float, IdentifierKey]]] = defaultdict(list)
+    for identifier, at in sights.items():
+        for record, (best, _) in at.items():
+            if record.startswith("order:"):
+                found[record].append((-max(best.values()), identifier))
+    return {order: [v for _, v in sorted(ranked)] for order, ranked in found.items()}
+
+
+def _persons(
+    identifier: IdentifierKey, at: Mapping[RecordName, _Sight], strongest: Mapping[RecordName, list[IdentifierKey]]
+) -> int:
+    """How many persons an identifier seems to have: for each source its distinct customers, plus its guest orders
+    counted by their strongest other identifier (those that have no other count once); the largest over sources."""
+    persons: dict[str, int] = {}
+    guests: set[tuple[str, IdentifierKey]] = set()
+    for record, (best, _) in at.items():
+        for source in best:
+            if record in strongest:
+                guests.add((source, next((v for v in strongest[record] if v != identifier), "")))
+            else:
+                persons[source] = persons.get(source, 0) + 1
+    for source, _ in guests:
+        persons[source] = persons.get(source, 0) + 1
+    return max(persons.values())
+
+
+def _eligible(
+    links: Mapping[IdentifierKey, list[_Link]], threshold: int
+) -> tuple[dict[IdentifierKey, list[_Link]], list[IdentifierKey]]:
+    """The links that join, by identifier; and the identifiers of several records that have a link that doesn't."""
+    most_doubt = PPM - threshold
+    eligible: dict[IdentifierKey, list[_Link]] = {}
+    weak = []
+    for identifier, at in links.items():
+        joining = [link for link in at if link[0] <= most_doubt]
+        if joining:
+            eligible[identifier] = joining
+        if len(joining) < len(at) > 1:
+            weak.append(identifier)
+    return eligible, weak
+
+
+# -- rules 4, 5, 7: the joins that are asked for ---------------------------------------------------------------------
+
+
+class _Join(NamedTuple):
+    """That two records be one; joins are decided in the order of :meth:`place`."""
+
+    a: RecordName
+    b: RecordName
+    identifier: IdentifierKey | None
+    doubt: int
+    first_seen: Instant
+    operator: bool = False
+
+    def place(self) -> tuple[bool, int, Instant, bytes]:
+        """Rule 7: its place in canonical order."""
+        ends = (self.a, self.b) if self.identifier is None else (self.a, self.identifier)
+        return (not self.operator, self.doubt, self.first_seen, tie(*ends))
+
+
+def _operator_match(match: Match) -> _Join:
+    return _Join(min(match.a, match.b), max(match.a, match.b), None, 0, match.at, operator=True)
+
+
+def _first(identifier: IdentifierKey, links: list[_Link]) -> RecordName:
+    """The record whose link comes first in canonical order."""
+    if len(links) == 1:
+        return links[0][2]
+    best = min(links)[:2]
+    equals = [record for doubt, first_seen, record in links if (doubt, first_seen) == best]
+    return equals[0] if len(equals) == 1 else min(equals, key=lambda record: tie(record, identifier))
 
 
 def _accumulated(
-    confidence: Mapping[_Pair, int], seen: Mapping[_Pair, Instant], threshold: int, policy: Policy
+    links: Mapping[IdentifierKey, list[_Link]], weak: list[IdentifierKey], threshold: int, policy: Policy
 ) -> list[_Join]:
-    """Matches between records that no single identifier joins, but several together do."""
-    at: dict[IdentifierKey, list[RecordName]] = defaultdict(list)
-    of: dict[RecordName, set[IdentifierKey]] = defaultdict(set)
-    weak: set[IdentifierKey] = set()
-    for (record, identifier), ppm in confidence.items():
-        at[identifier].append(record)
-        of[record].add(identifier)
-        if ppm < threshold:
-            weak.add(identifier)
-    candidates: set[tuple[RecordName, RecordName]] = set()
-    for identifier in weak:
-        records = at[identifier]
-        for a in records:
-            if confidence[a, identifier] < threshold:
-                candidates.update((min(a, b), max(a, b)) for b in records if b != a)
-    needed = round(policy.accumulated_threshold * PPM)
-    joins = []
+    """Matches between records that have several identifiers in common, of which not all join them."""
+    most_doubt = PPM - threshold
+    of: dict[RecordName, dict[IdentifierKey, _Link]] = defaultdict(dict)
+    for identifier, at in links.items():
+        if len(at) > 1:
+            for link in at:
+                of[link[2]][identifier] = link
+    candidates = {
+        (a, b) if a < b else (b, a)
+        for identifier in weak
+        for doubt, _, a in links[identifier]
+        if doubt > most_doubt and len(of[a]) > 1
+        for _, _, b in links[identifier]
+        if a != b and len(of[b]) > 1
+    }
+    needed = in_ppm(policy.accumulated_threshold)
+    matches = []
     for a, b in candidates:
-        common = sorted(of[a] & of[b])
+        common = sorted(of[a].keys() & of[b].keys())
         if len(common) < 2:
             continue
-        ppm = round(min(noisy_or(confidence[a, v] / PPM * (confidence[b, v] / PPM) for v in common), _CAP) * PPM)
+        both = [(of[a][v], of[b][v]) for v in common]
+        ppm = in_ppm(min(noisy_or((PPM - x[0]) / PPM * ((PPM - y[0]) / PPM) for x, y in both), CAP))
         if ppm >= needed:
-            first_seen = max(max(seen[a, v], seen[b, v]) for v in common)
-            joins.append(_Join(a, b, None, ppm, first_seen, False))
-    return joins
+            matches.append(_Join(a, b, None, PPM - ppm, max(max(x[1], y[1]) for x, y in both)))
+    return matches
 
 
-# -- 6, 8, 9: merging, and the ordered greedy where a rule could bite ------------------------------------------------
+# -- rules 6, 8, 9: plain components, and the ordered greedy where a quota could bite ---------------------------------
 
 
 class _Forest:
-    """Disjoint sets by union by size with path halving."""
+    """Disjoint sets with path halving."""
 
     def __init__(self, nodes: Iterable[str]) -> None:
         self.parent: dict[str, str] = {n: n for n in nodes}
-        self.size: dict[str, int] = {}
 
     def find(self, node: str) -> str:
         parent = self.parent
-        if node not in parent:
-            parent[node] = node
-            return node
-        while parent[node] != node:
-            parent[node] = node = parent[parent[node]]
+        above = parent.setdefault(node, node)
+        while above != node:
+            parent[node] = node = parent[above]
+            above = parent[node]
         return node
 
-    def union(self, a: str, b: str) -> str:
-        """The surviving root of the two joined sets."""
-        a, b = self.find(a), self.find(b)
-        if a != b:
-            size_a, size_b = self.size.get(a, 1), self.size.get(b, 1)
-            if size_a < size_b:
-                a, b = b, a
-            self.parent[b] = a
-            self.size[a] = size_a + size_b
-        return a
+    def union(self, a: str, b: str) -> None:
+        self.parent[self.find(b)] = self.find(a)
 
     def names(self, records: Iterable[RecordName]) -> dict[RecordName, RecordName]:
         """Each record's set, named by its alphabetically first record."""
+        find = self.find
         name: dict[str, RecordName] = {}
-        for record in sorted(records):
-            name.setdefault(self.find(record), record)
-        return {record: name[self.find(record)] for record in records}
+        return {record: name.setdefault(find(record), record) for record in sorted(records)}
 
 
-class _Why(NamedTuple):
-    reason: RefusalReason
-    kind: str = ""
-    limit: int = 0
-    holders: tuple[RecordName, ...] = ()
-
-
-def _merge(
+def _joined(
     records: Collection[RecordName],
-    joins: Sequence[_Join],
-    claims: Mapping[RecordName, set[IdentifierKey]],
-    bans: Sequence[Ban],
+    eligible: Mapping[IdentifierKey, list[_Link]],
+    owner: Mapping[IdentifierKey, RecordName],
+    matches: list[_Join],
+    bans: list[tuple[RecordName, RecordName]],
     policy: Policy,
 ) -> tuple[_Forest, list[Refusal]]:
     """The identities, and the refusals in canonical order.
 
-    Where nothing is at stake the joins' order does not matter and this is plain connected components.
+    Joins that no quota could forbid are made in any order; only what hangs together with enough others for a quota
+    to bite is decided in canonical order.
     """
     whole = _Forest(records)
-    for join in joins:
-        whole.union(join.a, join.b)
-    stakes = _stakes(records, whole, claims, bans, policy)
-    if not stakes:
+    for identifier, links in eligible.items():
+        if len(links) > 1:
+            for _, _, record in links:
+                whole.union(owner[identifier], record)
+    for match in matches:
+        whole.union(match.a, match.b)
+    tight = _tight(records, whole, owner, bans, policy)
+    if not tight:
         return whole, []
-    forest = _Forest(records)
-    contested = []
-    for join in joins:
-        if join.a in stakes:
-            contested.append(join)
-        else:
-            forest.union(join.a, join.b)
-    contested.sort(key=_canonical)
-    refused = []
-    for join in contested:
-        why = _join(join, forest, stakes, bans, policy)
-        if why is not None:
-            refused.append((join, why))
-    return forest, [
-        Refusal(why.reason, join.a, join.b, join.identifier, join.confidence, why.kind, why.limit, why.holders)
-        for join, why in refused
-        if forest.find(join.a) != forest.find(join.b)
+    contested = {root for root, _ in tight}
+    names = sorted(record for record in records if whole.find(record) in contested)
+    number = {record: n for n, record in enumerate(names)}
+    joins = [match for match in matches if match.a in number]
+    joins += [
+        _Join(record, owner[identifier], identifier, doubt, first_seen)
+        for identifier, links in eligible.items()
+        if owner[identifier] in number
+        for doubt, first_seen, record in links
+        if record != owner[identifier]
+    ]
+    joins.sort(key=_Join.place)
+    quotas = sorted({quota for _, quota in tight})
+    claims = list(_claims(number, quotas, tight, whole, eligible, policy))
+    root, refused = greedy(
+        len(names),
+        [(number[join.a], number[join.b]) for join in joins],
+        claims,
+        [quota.limit for quota in quotas],
+        words=sum(join.operator for join in joins),
+        bans=sum(quota.rank == 0 for quota in quotas),
+    )
+    for record, n in number.items():
+        whole.parent[record] = names[root[n]]
+    apart = [(number[joins[n].a], number[joins[n].b], quota) for n, quota in refused]
+    return whole, [
+        quotas[quota].refusal(joins[n].a, joins[n].b, joins[n].identifier, PPM - joins[n].doubt, held_by)
+        for (n, quota), held_by in zip(refused, holders(claims, root, apart, names), strict=True)
     ]
 
 
-@dataclass(slots=True)
-class _Stake:
-    """What an identity in the making holds that could keep it from joining another one."""
-
-    claims: dict[str, dict[IdentifierKey, set[RecordName]]] = field(default_factory=dict)
-    """By kind that could exceed its limit: the identifiers claimed, and by which records."""
-    sources: dict[str, RecordName] = field(default_factory=dict)
-    """Deduplicated sources with more than one record in play: the record here."""
-    bans: set[int] = field(default_factory=set)
-    """Bans with an end here, by number."""
-
-    def absorb(self, other: _Stake) -> None:
-        """Take in what a joined identity held."""
-        for kind, claimed in other.claims.items():
-            ours = self.claims.setdefault(kind, {})
-            for identifier, holders in claimed.items():
-                ours.setdefault(identifier, set()).update(holders)
-        self.sources.update(other.sources)
-        self.bans |= other.bans
+_Tight = set[tuple[str, Quota]]
+"""Connected components, by root, with the quotas that they exceed as a whole."""
 
 
-def _stakes(
+def _tight(
     records: Iterable[RecordName],
     whole: _Forest,
-    claims: Mapping[RecordName, set[IdentifierKey]],
-    bans: Sequence[Ban],
+    owner: Mapping[IdentifierKey, RecordName],
+    bans: Iterable[tuple[RecordName, RecordName]],
     policy: Policy,
-) -> dict[RecordName, _Stake]:
-    """The stake of every record that hangs together with enough others for some limit, source or ban to bite."""
-    limits = {kind: rule.limit for kind, rule in policy.kinds.items() if rule.limit is not None}
-    claimed: dict[tuple[str, str], set[IdentifierKey]] = defaultdict(set)
-    counted: dict[tuple[str, str], int] = defaultdict(int)
-    members: dict[str, list[RecordName]] = defaultdict(list)
-    for record in records:
-        root = whole.find(record)
-        members[root].append(record)
-        for identifier in claims.get(record, ()):
-            kind = kind_of(identifier)
-            if kind in limits:
-                claimed[root, kind].add(identifier)
-        source = _deduplicated_source(record, policy)
-        if source is not None:
-            counted[root, source] += 1
-    tight = {key for key, identifiers in claimed.items() if len(identifiers) > limits[key[1]]}
-    doubled = {key for key, count in counted.items() if count > 1}
-    banned = {whole.find(b.a) for b in bans if {b.a, b.b} <= whole.parent.keys() and whole.find(b.a) == whole.find(b.b)}
-    stakes = {
-        record: _stake(record, root, claims, tight, doubled, policy)
-        for root in {root for root, _ in tight | doubled} | banned
-        for record in members[root]
+) -> _Tight:
+    """Where a quota could bite. All eligible links to an identifier are in its owner's component: one count does."""
+    numbers = _numbers(policy)
+    identifiers: dict[tuple[str, str], int] = Counter(
+        (whole.find(record), kind) for v, record in owner.items() if (kind := kind_of(v)) in numbers.limited
+    )
+    tight = {
+        (root, numbers.limited[kind]) for (root, kind), n in identifiers.items() if n > numbers.limited[kind].limit
     }
-    for number, ban in enumerate(bans):
-        for end in (ban.a, ban.b):
-            if end in stakes:
-                stakes[end].bans.add(number)
-    return stakes
+    if numbers.deduplicated:
+        counted = Counter(
+            (whole.find(record), quota)
+            for record in records
+            if (quota := _quota_of_source(record, numbers)) is not None
+        )
+        tight.update(key for key, n in counted.items() if n > 1)
+    for a, b in bans:
+        if a in whole.parent and b in whole.parent and whole.find(a) == whole.find(b):
+            tight.add((whole.find(a), Quota.of_ban(a, b)))
+    return tight
 
 
-def _stake(
-    record: RecordName,
-    root: str,
-    claims: Mapping[RecordName, set[IdentifierKey]],
-    tight: Collection[tuple[str, str]],
-    doubled: Collection[tuple[str, str]],
+def _quota_of_source(record: RecordName, numbers: _Numbers) -> Quota | None:
+    return numbers.deduplicated.get(source_of(record)) if record.startswith("customer:") else None
+
+
+def _claims(
+    number: Mapping[RecordName, int],
+    quotas: Iterable[Quota],
+    tight: _Tight,
+    whole: _Forest,
+    eligible: Mapping[IdentifierKey, list[_Link]],
     policy: Policy,
-) -> _Stake:
-    stake = _Stake()
-    for identifier in claims.get(record, ()):
-        kind = kind_of(identifier)
-        if (root, kind) in tight:
-            stake.claims.setdefault(kind, {})[identifier] = {record}
-    source = _deduplicated_source(record, policy)
-    if source is not None and (root, source) in doubled:
-        stake.sources[source] = record
-    return stake
-
-
-def _deduplicated_source(record: RecordName, policy: Policy) -> str | None:
-    source = source_of(record)
-    return source if policy.is_deduplicated(source) and record.startswith("customer:") else None
-
-
-def _join(
-    join: _Join, forest: _Forest, stakes: dict[RecordName, _Stake], bans: Sequence[Ban], policy: Policy
-) -> _Why | None:
-    """None if the two ends are one identity now, else why they were kept apart."""
-    a, b = forest.find(join.a), forest.find(join.b)
-    if a == b:
-        return None
-    left, right = stakes[a], stakes[b]
-    why = _banned(left, right, forest, bans)
-    if why is None and not join.operator:
-        why = _two_of_one_source(left, right) or _over_a_limit(left, right, policy)
-    if why is None:
-        root = forest.union(a, b)
-        stakes[root].absorb(right if root == a else left)
-    return why
-
-
-def _banned(left: _Stake, right: _Stake, forest: _Forest, bans: Sequence[Ban]) -> _Why | None:
-    for number in sorted(left.bans & right.bans):
-        ban = bans[number]
-        if forest.find(ban.a) != forest.find(ban.b):
-            return _Why(RefusalReason.BAN, holders=tuple(sorted((ban.a, ban.b))))
-    return None
-
-
-def _two_of_one_source(left: _Stake, right: _Stake) -> _Why | None:
-    for source in sorted(left.sources.keys() & right.sources.keys()):
-        holders = tuple(sorted((left.sources[source], right.sources[source])))
-        return _Why(RefusalReason.SOURCE, kind=source, limit=1, holders=holders)
-    return None
-
-
-def _over_a_limit(left: _Stake, right: _Stake, policy: Policy) -> _Why | None:
-    for kind in sorted(left.claims.keys() & right.claims.keys()):
-        ours, theirs, limit = left.claims[kind], right.claims[kind], policy.kind(kind).limit
-        union = len(ours.keys() | theirs.keys())
-        if limit is not None and union > max(limit, len(ours), len(theirs)):
-            holders = set().union(*ours.values(), *theirs.values())
-            return _Why(RefusalReason.LIMIT, kind=kind, limit=limit, holders=tuple(sorted(holders)))
-    return None
+) -> Iterator[tuple[int, int, int]]:
+    """Which contested record claims what of which quota, by their numbers. Rule 6: refused joins included."""
+    numbers = _numbers(policy)
+    place = {quota: n for n, quota in enumerate(quotas)}
+    for quota, n in place.items():
+        if quota.rank == 0:
+            yield from ((number[end], n, number[end]) for end in quota.what)
+    for record, r in number.items():
+        quota_of_source = _quota_of_source(record, numbers)
+        if quota_of_source is not None and (whole.find(record), quota_of_source) in tight:
+            yield r, place[quota_of_source], r
+    for v, (identifier, links) in enumerate(eligible.items()):
+        quota_of_kind = numbers.limited.get(kind_of(identifier))
+        if quota_of_kind is not None and (whole.find(links[0][2]), quota_of_kind) in tight:
+            yield from ((number[record], place[quota_of_kind], v) for _, _, record in links)
