@@ -256,15 +256,36 @@ def doctor(data_folder: DataFolder = None, json: Json = False) -> None:
 
 @policies.command("check", epilog="Example: onefold policy check policy.yaml")
 def policy_check(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", exists=True, dir_okay=False, show_default=False)
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", show_default=False)] = None,
     json: Json = False,
 ) -> None:
-    """Check a policy file; each broken rule is told with its line and field."""
+    """Check a policy file: each broken rule with its line and field, or how far each kind reaches."""
     from onefold.service.cli import policies as commands
 
     commands.check(file, json)
+
+
+@policies.command("explain", epilog="Example: onefold policy explain --policy policy.yaml tests/scenarios/*.yaml")
+def policy_explain(
+    scenarios: Annotated[list[Path], typer.Argument(metavar="SCENARIO...", show_default=False)],
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The rules to tell by. Default: those that come with Onefold."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Tell stories under a policy: who is who at the end, and why. Exit code 1 if one ends otherwise than expected."""
+    from onefold.service.cli import policies as commands
+
+    raise typer.Exit(commands.explain(scenarios, policy, json))
+
+
+@policies.command("schema", epilog="Example: onefold policy schema > policy.schema.json")
+def policy_schema() -> None:
+    """Print the JSON schema of a policy file, for editors."""
+    from onefold.service.cli import policies as commands
+
+    commands.schema()
 
 
 def _settings(**given: Any) -> Settings:
