@@ -11,7 +11,7 @@ from onefold.graph import policy as policies
 from onefold.graph.errors import InvalidInput, InvalidPolicy
 from onefold.graph.model import Assurance
 from onefold.graph.policy import Policy
-from onefold.graph.resolve import Edges, Link, noisy_or, resolve
+from onefold.graph.resolve import CAP, Edges, Link, noisy_or, resolve
 
 MINIMAL = """\
 version: 3
@@ -112,20 +112,20 @@ OFFICE = (*HOUSEHOLD, "company_account")
 
 @pytest.mark.parametrize("kind", ["address", "ip", "company_account"])
 def test_a_hint_stays_a_hint_however_many_sources_say_it(retail: Policy, kind: str) -> None:
-    assert appraisal.MOST_SURE * retail.specificity(kind, 1) < retail.link_threshold
+    assert CAP * retail.specificity(kind, 1) < retail.link_threshold
 
 
 @pytest.mark.parametrize("d", [2, 3, 4])
 @pytest.mark.parametrize("kind", OFFICE)
 def test_what_a_household_shares_joins_nobody_however_often_it_is_said(retail: Policy, kind: str, d: int) -> None:
-    assert appraisal.MOST_SURE * retail.specificity(kind, d) < retail.link_threshold
+    assert CAP * retail.specificity(kind, d) < retail.link_threshold
 
 
 @pytest.mark.parametrize(("kinds", "d"), [(OFFICE, 2), (("address", "ip", "company_account"), 1)])
 def test_all_that_a_household_or_office_shares_does_not_add_up_to_one_person(
     retail: Policy, kinds: tuple[str, ...], d: int
 ) -> None:
-    together = noisy_or((appraisal.MOST_SURE * retail.specificity(kind, d)) ** 2 for kind in kinds)
+    together = noisy_or((CAP * retail.specificity(kind, d)) ** 2 for kind in kinds)
     assert together < retail.accumulated_threshold
 
 

@@ -9,11 +9,8 @@ from typing import Final
 from onefold.graph.document import Step
 from onefold.graph.model import Assurance
 from onefold.graph.policy import KindRule, Label, Normalizer, Policy
+from onefold.graph.resolve import CAP, in_ppm
 
-MOST_SURE: Final = 0.999
-"""No number of sources makes a link surer than this times its specificity."""
-
-_PPM: Final = 1_000_000
 _OWN_NORMALIZER: Final[dict[Label, Normalizer]] = {"Email": "email", "Phone": "phone"}
 
 
@@ -44,7 +41,7 @@ def doubts(policy: Policy) -> list[Doubt]:
 def _reach(policy: Policy, kind: str, confidence: float) -> int:
     rule, reached = policy.kind(kind), 0
     for step in rule.specificity:
-        if round(confidence * step.factor * _PPM) < round(policy.link_threshold * _PPM):
+        if in_ppm(confidence * step.factor) < in_ppm(policy.link_threshold):
             break
         reached = rule.shared_above if step.up_to is None else min(step.up_to, rule.shared_above)
     return reached
@@ -52,16 +49,14 @@ def _reach(policy: Policy, kind: str, confidence: float) -> int:
 
 def _only_hints(policy: Policy, kind: str) -> bool:
     """Whether no link of this kind is ever eligible, however many sources say it."""
-    return _reach(policy, kind, MOST_SURE) == 0
+    return _reach(policy, kind, CAP) == 0
 
 
 def _of_thresholds(policy: Policy) -> Iterator[Doubt]:
     if all(_only_hints(policy, kind) for kind in policy.kinds):
         yield Doubt(("link_threshold",), "no link of any kind reaches it: nothing ever joins by itself")
-    if policy.accumulated_threshold > MOST_SURE:
-        yield Doubt(
-            ("accumulated_threshold",), f"nothing reaches it: hints together make at most {MOST_SURE}, however many"
-        )
+    if policy.accumulated_threshold > CAP:
+        yield Doubt(("accumulated_threshold",), f"nothing reaches it: hints together make at most {CAP}, however many")
     if policy.accumulated_threshold < policy.link_threshold:
         yield Doubt(
             ("accumulated_threshold",),

@@ -10,7 +10,7 @@ from typing import Any, Final
 from rich.markup import escape
 
 from onefold.graph.model import Assurance, IdentifierKey, RecordName, kind_of
-from onefold.graph.resolve import PPM, Refusal, RefusalReason
+from onefold.graph.resolve import PPM, Refusal, RefusalReason, in_ppm
 from onefold.service.scenario import (
     BanItem,
     Check,
@@ -233,7 +233,7 @@ def _claims(refusal: Refusal, end: RecordName, ending: Ending) -> str:
 
 
 def _is_claim(confidence: int, ending: Ending) -> bool:
-    return confidence >= round(ending.policy.link_threshold * PPM)
+    return confidence >= in_ppm(ending.policy.link_threshold)
 
 
 def _probability(ppm: int) -> str:
