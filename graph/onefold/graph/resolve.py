@@ -27,22 +27,20 @@ The rules, in the order in which the code applies them:
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
 from onefold.graph.greedy import greedy, holders
-from onefold.graph.model import IdentifierKey, Instant, RecordName, kind_of, source_of
-from onefold.graph.policy import KindRule, Policy
-
-PPM = 1_000_000
-CAP = 0.999
-"""No evidence is surer than this."""
+from onefold.graph.model import IdentifierKey, Instant, RecordName, kind_of
+from onefold.graph.policy import Policy
+from onefold.graph.rulebook import CAP as CAP
+from onefold.graph.rulebook import PPM as PPM
+from onefold.graph.rulebook import Quota, Rulebook, rulebook
+from onefold.graph.rulebook import in_ppm as in_ppm
 
 
 class Link(NamedTuple):
@@ -148,15 +146,15 @@ def resolve(
     """
     bans = list(bans)
     instant = last_instant((link.first_seen for link in edges.links), edges.matches, bans) if as_of is None else as_of
-    threshold = in_ppm(policy.link_threshold)
+    rules = rulebook(policy)
     sights = _sights(edges.links, policy, instant)
-    links, shared = _links(sights, edges.shared, policy)
-    eligible, weak = _eligible(links, threshold)
-    accumulated = _accumulated(links, weak, threshold, policy) if weak else []
+    links, shared = _links(sights, edges.shared, rules)
+    eligible, weak = _eligible(links, rules)
+    accumulated = _accumulated(links, weak, rules) if weak else []
     owner = {identifier: _first(identifier, at) for identifier, at in eligible.items()}
     matches = accumulated + [_operator_match(m) for m in edges.matches if m.at <= instant]
     records = set(edges.records).union(*sights.values(), *((m.a, m.b) for m in edges.matches))
-    forest, refusals = _joined(records, eligible, owner, matches, holding(bans, instant), policy)
+    forest, refusals = _joined(records, eligible, owner, matches, holding(bans, instant), rules)
     partition = Partition(
         forest.names(records),
         owner,
@@ -207,11 +205,6 @@ def noisy_or(probabilities: Iterable[float]) -> float:
     return 1.0 - none
 
 
-def in_ppm(probability: float) -> int:
-    """Whole parts per million, the only form in which confidences are compared."""
-    return round(probability * PPM)
-
-
 def tie(*keys: str) -> bytes:
     """What decides between equals: 128 bits of the keys themselves."""
     return blake2b("\0".join(keys).encode(), digest_size=16).digest()
@@ -233,40 +226,19 @@ def holding(bans: Iterable[Ban], instant: Instant) -> list[tuple[RecordName, Rec
     )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Quota:
-    """How much of something one identity may claim; in the order in which rule 8 asks.
-
-    ``what`` is a kind for a limit, a source that is deduplicated, or the banned pair.
-    """
-
-    rank: int
-    what: tuple[str, ...]
-    limit: int = field(default=1, compare=False)
-
-    @classmethod
-    def of_ban(cls, a: RecordName, b: RecordName) -> Quota:
-        """One of the two."""
-        return cls(0, (a, b))
-
-    @classmethod
-    def of_source(cls, source: str) -> Quota:
-        """One record of a deduplicated source."""
-        return cls(1, (source,))
-
-    @classmethod
-    def of_kind(cls, kind: str, limit: int) -> Quota:
-        """So many identifiers of a kind."""
-        return cls(2, (kind,), limit)
-
-    def refusal(
-        self, a: RecordName, b: RecordName, identifier: IdentifierKey | None, ppm: int, held_by: tuple[RecordName, ...]
-    ) -> Refusal:
-        """That this quota kept two records apart."""
-        if self.rank == 0:
-            return Refusal(RefusalReason.BAN, a, b, identifier, ppm, holders=held_by)
-        reason = RefusalReason.SOURCE if self.rank == 1 else RefusalReason.LIMIT
-        return Refusal(reason, a, b, identifier, ppm, self.what[0], self.limit, held_by)
+def refusal(
+    quota: Quota,
+    a: RecordName,
+    b: RecordName,
+    identifier: IdentifierKey | None,
+    ppm: int,
+    held_by: tuple[RecordName, ...],
+) -> Refusal:
+    """That a quota kept two records apart."""
+    if quota.is_ban:
+        return Refusal(RefusalReason.BAN, a, b, identifier, ppm, holders=held_by)
+    reason = RefusalReason.SOURCE if quota.is_source else RefusalReason.LIMIT
+    return Refusal(reason, a, b, identifier, ppm, quota.what[0], quota.limit, held_by)
 
 
 # -- rules 1 to 3: from rows to links --------------------------------------------------------------------------------
@@ -278,37 +250,6 @@ _Sight = tuple[dict[str, float], Instant]
 _Link = tuple[int, Instant, RecordName]
 """A record's link to an identifier: its *doubt* (what the confidence lacks of certainty, in parts per million), when it
 was first seen, and the record. But for ties, canonical order is the order of these tuples."""
-
-
-class _Kind:
-    """A kind's numbers, laid out for one look-up each."""
-
-    __slots__ = ("_bounds", "_factors", "alike", "shared_above")
-
-    def __init__(self, rule: KindRule) -> None:
-        self.shared_above = rule.shared_above
-        self.alike = min(rule.shared_above, rule.specificity[0].up_to or rule.shared_above)
-        """Up to so many persons an identifier counts as if it had one."""
-        self._bounds = [step.up_to for step in rule.specificity if step.up_to is not None]
-        self._factors = [step.factor for step in rule.specificity]
-
-    def factor(self, d: int) -> float:
-        """The specificity of an identifier that ``d`` persons seem to have."""
-        return self._factors[bisect_left(self._bounds, d)]
-
-
-class _Numbers:
-    """A policy's numbers, likewise."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.kinds = {kind: _Kind(rule) for kind, rule in policy.kinds.items()}
-        self.limited = {k: Quota.of_kind(k, rule.limit) for k, rule in policy.kinds.items() if rule.limit is not None}
-        self.deduplicated = {s: Quota.of_source(s) for s, rule in policy.sources.items() if rule.deduplicated}
-
-
-@lru_cache(maxsize=16)
-def _numbers(policy: Policy) -> _Numbers:
-    return _Numbers(policy)
 
 
 def _sights(links: Iterable[Link], policy: Policy, as_of: Instant) -> dict[IdentifierKey, dict[RecordName, _Sight]]:
@@ -337,15 +278,16 @@ def _sights(links: Iterable[Link], policy: Policy, as_of: Instant) -> dict[Ident
 
 
 def _links(
-    sights: Mapping[IdentifierKey, Mapping[RecordName, _Sight]], known_shared: Collection[IdentifierKey], policy: Policy
+    sights: Mapping[IdentifierKey, Mapping[RecordName, _Sight]],
+    known_shared: Collection[IdentifierKey],
+    rules: Rulebook,
 ) -> tuple[dict[IdentifierKey, list[_Link]], set[IdentifierKey]]:
     """The links to each identifier that is not shared, and the shared identifiers."""
-    kinds = _numbers(policy).kinds
     strongest = _strongest(sights)
     shared = set(known_shared)
     links: dict[IdentifierKey, list[_Link]] = {}
     for identifier, at in sights.items():
-        kind = kinds[kind_of(identifier)]
+        kind = rules.kinds[kind_of(identifier)]
         d = 1 if len(at) <= kind.alike else _persons(identifier, at, strongest)
         if d > kind.shared_above or identifier in shared:
             shared.add(identifier)
@@ -390,14 +332,13 @@ def _persons(
 
 
 def _eligible(
-    links: Mapping[IdentifierKey, list[_Link]], threshold: int
+    links: Mapping[IdentifierKey, list[_Link]], rules: Rulebook
 ) -> tuple[dict[IdentifierKey, list[_Link]], list[IdentifierKey]]:
     """The links that join, by identifier; and the identifiers of several records that have a link that doesn't."""
-    most_doubt = PPM - threshold
     eligible: dict[IdentifierKey, list[_Link]] = {}
     weak = []
     for identifier, at in links.items():
-        joining = [link for link in at if link[0] <= most_doubt]
+        joining = [link for link in at if link[0] <= rules.most_doubt]
         if joining:
             eligible[identifier] = joining
         if len(joining) < len(at) > 1:
@@ -437,11 +378,8 @@ def _first(identifier: IdentifierKey, links: list[_Link]) -> RecordName:
     return equals[0] if len(equals) == 1 else min(equals, key=lambda record: tie(record, identifier))
 
 
-def _accumulated(
-    links: Mapping[IdentifierKey, list[_Link]], weak: list[IdentifierKey], threshold: int, policy: Policy
-) -> list[_Join]:
+def _accumulated(links: Mapping[IdentifierKey, list[_Link]], weak: list[IdentifierKey], rules: Rulebook) -> list[_Join]:
     """Matches between records that have several identifiers in common, of which not all join them."""
-    most_doubt = PPM - threshold
     of: dict[RecordName, dict[IdentifierKey, _Link]] = defaultdict(dict)
     for identifier, at in links.items():
         if len(at) > 1:
@@ -451,11 +389,10 @@ def _accumulated(
         (a, b) if a < b else (b, a)
         for identifier in weak
         for doubt, _, a in links[identifier]
-        if doubt > most_doubt and len(of[a]) > 1
+        if doubt > rules.most_doubt and len(of[a]) > 1
         for _, _, b in links[identifier]
         if a != b and len(of[b]) > 1
     }
-    needed = in_ppm(policy.accumulated_threshold)
     matches = []
     for a, b in candidates:
         common = sorted(of[a].keys() & of[b].keys())
@@ -463,7 +400,7 @@ def _accumulated(
             continue
         both = [(of[a][v], of[b][v]) for v in common]
         ppm = in_ppm(min(noisy_or((PPM - x[0]) / PPM * ((PPM - y[0]) / PPM) for x, y in both), CAP))
-        if ppm >= needed:
+        if ppm >= rules.accumulated_threshold:
             matches.append(_Join(a, b, None, PPM - ppm, max(max(x[1], y[1]) for x, y in both)))
     return matches
 
@@ -501,7 +438,7 @@ def _joined(
     owner: Mapping[IdentifierKey, RecordName],
     matches: list[_Join],
     bans: list[tuple[RecordName, RecordName]],
-    policy: Policy,
+    rules: Rulebook,
 ) -> tuple[_Forest, list[Refusal]]:
     """The identities, and the refusals in canonical order.
 
@@ -515,7 +452,7 @@ def _joined(
                 whole.union(owner[identifier], record)
     for match in matches:
         whole.union(match.a, match.b)
-    tight = _tight(records, whole, owner, bans, policy)
+    tight = _tight(records, whole, owner, bans, rules)
     if not tight:
         return whole, []
     contested = {root for root, _ in tight}
@@ -531,20 +468,20 @@ def _joined(
     ]
     joins.sort(key=_Join.place)
     quotas = sorted({quota for _, quota in tight})
-    claims = list(_claims(number, quotas, tight, whole, eligible, policy))
+    claims = list(_claims(number, quotas, tight, whole, eligible, rules))
     root, refused = greedy(
         len(names),
         [(number[join.a], number[join.b]) for join in joins],
         claims,
         [quota.limit for quota in quotas],
         words=sum(join.operator for join in joins),
-        bans=sum(quota.rank == 0 for quota in quotas),
+        bans=sum(quota.is_ban for quota in quotas),
     )
     for record, n in number.items():
         whole.parent[record] = names[root[n]]
     apart = [(number[joins[n].a], number[joins[n].b], quota) for n, quota in refused]
     return whole, [
-        quotas[quota].refusal(joins[n].a, joins[n].b, joins[n].identifier, PPM - joins[n].doubt, held_by)
+        refusal(quotas[quota], joins[n].a, joins[n].b, joins[n].identifier, PPM - joins[n].doubt, held_by)
         for (n, quota), held_by in zip(refused, holders(claims, root, apart, names), strict=True)
     ]
 
@@ -558,21 +495,16 @@ def _tight(
     whole: _Forest,
     owner: Mapping[IdentifierKey, RecordName],
     bans: Iterable[tuple[RecordName, RecordName]],
-    policy: Policy,
+    rules: Rulebook,
 ) -> _Tight:
     """Where a quota could bite. All eligible links to an identifier are in its owner's component: one count does."""
-    numbers = _numbers(policy)
     identifiers: dict[tuple[str, str], int] = Counter(
-        (whole.find(record), kind) for v, record in owner.items() if (kind := kind_of(v)) in numbers.limited
+        (whole.find(record), kind) for v, record in owner.items() if (kind := kind_of(v)) in rules.limited
     )
-    tight = {
-        (root, numbers.limited[kind]) for (root, kind), n in identifiers.items() if n > numbers.limited[kind].limit
-    }
-    if numbers.deduplicated:
+    tight = {(root, rules.limited[kind]) for (root, kind), n in identifiers.items() if n > rules.limited[kind].limit}
+    if rules.deduplicated:
         counted = Counter(
-            (whole.find(record), quota)
-            for record in records
-            if (quota := _quota_of_source(record, numbers)) is not None
+            (whole.find(record), quota) for record in records if (quota := rules.quota_of_source(record)) is not None
         )
         tight.update(key for key, n in counted.items() if n > 1)
     for a, b in bans:
@@ -581,29 +513,24 @@ def _tight(
     return tight
 
 
-def _quota_of_source(record: RecordName, numbers: _Numbers) -> Quota | None:
-    return numbers.deduplicated.get(source_of(record)) if record.startswith("customer:") else None
-
-
 def _claims(
     number: Mapping[RecordName, int],
     quotas: Iterable[Quota],
     tight: _Tight,
     whole: _Forest,
     eligible: Mapping[IdentifierKey, list[_Link]],
-    policy: Policy,
+    rules: Rulebook,
 ) -> Iterator[tuple[int, int, int]]:
     """Which contested record claims what of which quota, by their numbers. Rule 6: refused joins included."""
-    numbers = _numbers(policy)
     place = {quota: n for n, quota in enumerate(quotas)}
     for quota, n in place.items():
-        if quota.rank == 0:
+        if quota.is_ban:
             yield from ((number[end], n, number[end]) for end in quota.what)
     for record, r in number.items():
-        quota_of_source = _quota_of_source(record, numbers)
+        quota_of_source = rules.quota_of_source(record)
         if quota_of_source is not None and (whole.find(record), quota_of_source) in tight:
             yield r, place[quota_of_source], r
     for v, (identifier, links) in enumerate(eligible.items()):
-        quota_of_kind = numbers.limited.get(kind_of(identifier))
+        quota_of_kind = rules.limited.get(kind_of(identifier))
         if quota_of_kind is not None and (whole.find(links[0][2]), quota_of_kind) in tight:
             yield from ((number[record], place[quota_of_kind], v) for _, _, record in links)
