@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from onefold.v1 import record_pb2
 
 FILES = sorted((Path(__file__).parents[1] / "scenarios").glob("*.yaml"))
 POLICY = policy.load()
+DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8")
 
 COUPLE = """\
 title: A couple
@@ -257,3 +259,28 @@ def test_the_policy_check_says_what_to_look_at_again(tmp_path: Path, capsys: pyt
 def test_the_printed_schema_is_the_committed_one(capsys: pytest.CaptureFixture[str]) -> None:
     policies.schema()
     assert capsys.readouterr().out == (Path(__file__).parents[2] / "docs" / "policy.schema.json").read_text("utf-8")
+
+
+def documented(name: str) -> str:
+    """What stands in the fence of that name."""
+    fenced = DOCUMENTATION.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
+    return fenced.split("\n", 1)[1].removesuffix("```\n")
+
+
+def test_the_documented_story_is_told_as_documented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert policies.explain([write(tmp_path, documented("scenario"))], None, as_json=False) == 0
+    told = re.sub(r"\(policy 1-[0-9a-f]{12}\)", "(policy 1-…)", capsys.readouterr().out)
+    assert told.rstrip("\n") + "\n" == documented("told")
+
+
+def test_the_documented_kinds_reach_as_far_as_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    policies.check(None, as_json=False)
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in documented("checked").splitlines() if line.split() not in printed] == []
+
+
+def test_every_item_and_field_of_a_scenario_is_documented() -> None:
+    schema = Scenario.model_json_schema()
+    described = [schema, *schema["$defs"].values()]
+    fields = {name for each in described for name in each["properties"]}
+    assert {name for name in fields if f"`{name}" not in DOCUMENTATION and f"{name}:" not in DOCUMENTATION} == set()
