@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from onefold.graph import policy
 from onefold.service import app
-from onefold.service.scenario import Scenario, load, messages, record_key, rules
+from onefold.service.scenario import BanItem, Scenario, load, messages, record_key, rules
 from onefold.v1 import audit_service_pb2, identity_pb2, identity_service_pb2, profile_service_pb2
 from tests.rpc.conftest import Client, settings
 from tests.rpc.items import ingest
@@ -69,7 +70,16 @@ def test_the_story_ends_as_told(client: Client, path: Path, tmp_path: Path) -> N
         for message in messages(scenario):  # one by one: each may merge and part what came before
             (result,) = ingest(served, message)
             assert not result.HasField("status"), result.status.message
+        wait_for_the_end_of_bans(served, scenario)
         ends_as_told(served, scenario)
+
+
+def wait_for_the_end_of_bans(client: Client, scenario: Scenario) -> None:
+    """The service sees by itself, and in its own time, that a ban is over."""
+    ending = any(isinstance(item, BanItem) and item.until is not None for item in scenario.items)
+    patience = time.monotonic() + 30
+    while ending and groups(client, scenario) != scenario.groups and time.monotonic() < patience:
+        time.sleep(0.2)
 
 
 def ends_as_told(client: Client, scenario: Scenario) -> None:

@@ -28,7 +28,7 @@ from onefold.graph.model import (
     split_name,
 )
 from onefold.graph.policy import Policy, Source, SourceRule
-from onefold.graph.resolve import Partition, Refusal, resolve, standing
+from onefold.graph.resolve import Partition, Refusal, resolve
 from onefold.service import convert, wire
 from onefold.v1 import record_pb2
 
@@ -392,7 +392,7 @@ def tell(scenario: Scenario, policy: Policy) -> Ending:
     known = rules(scenario, policy)
     told, evidence = _told(scenario, known)
     edges = evidence.edges()
-    partition, refusals = resolve(edges, known, standing(evidence.bans.values(), scenario.end))
+    partition, refusals = resolve(edges, known, evidence.bans.values(), scenario.end)
     identifiers: dict[RecordName, list[IdentifierKey]] = {record: [] for record in partition.root}
     for link in edges.links:
         if link.identifier not in identifiers[link.record]:
