@@ -1,0 +1,243 @@
+"""Rules 5 to 9 on columns: owners, joins, and who is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from onefold.graph.bulk.columns import EvidenceColumns, codes_of, texts
+from onefold.graph.bulk.links import Links
+from onefold.graph.bulk.matches import Matches
+from onefold.graph.bulk.runs import Runs
+from onefold.graph.errors import InvalidInput, Violation
+from onefold.graph.greedy import greedy, holders
+from onefold.graph.model import IdentifierKey, Instant, RecordName
+from onefold.graph.resolve import Match, Refusal, refusal, tie
+from onefold.graph.rulebook import PPM, Quota, Rulebook
+
+# -- 5: owners -------------------------------------------------------------------------------------------------------
+
+
+def owners(columns: EvidenceColumns, eligible: Links) -> NDArray[np.int32]:
+    """For each identifier the record of its first eligible link in canonical order, or -1."""
+    owner = np.full(len(columns.identifiers), -1, np.int32)
+    foremost = eligible
+    for column in ("doubt", "first_seen"):
+        at = Runs.of(foremost.identifier)
+        values = getattr(foremost, column)
+        if len(values):
+            foremost = foremost.where(values == at.spread(np.minimum.reduceat(values, at.start)))
+    at = Runs.of(foremost.identifier)
+    owner[foremost.identifier[at.start]] = foremost.record[at.start]
+    tied = foremost.where(at.spread(at.count > 1))
+    names, keys = texts(columns.records, tied.record), texts(columns.identifiers, tied.identifier)
+    first: dict[int, tuple[bytes, int]] = {}
+    for identifier, key, record, name in zip(tied.identifier.tolist(), keys, tied.record.tolist(), names, strict=True):
+        place = tie(name, key), record
+        first[identifier] = min(place, first.get(identifier, place))
+    owner[list(first)] = [record for _, record in first.values()]
+    return owner
+
+
+# -- 6 to 9: who is one ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Joins:
+    """Joins that are asked for, the operator's among them."""
+
+    a: NDArray[np.int32]
+    b: NDArray[np.int32]
+    identifier: NDArray[np.int32]
+    """The one that ``b`` owns; -1 for a match."""
+    doubt: NDArray[np.int32]
+    """-1 for an operator's, which come before all others."""
+    first_seen: NDArray[np.int64]
+
+    def at(self, places: NDArray[np.int64]) -> _Joins:
+        """Some of them, in some order."""
+        return _Joins(*(getattr(self, column)[places] for column in self.__slots__))
+
+
+def joined(
+    columns: EvidenceColumns,
+    eligible: Links,
+    owner: NDArray[np.int32],
+    matches: Matches,
+    bans: Sequence[tuple[RecordName, RecordName]],
+    rules: Rulebook,
+    as_of: Instant,
+) -> tuple[NDArray[np.int32], list[Refusal]]:
+    """Each record's identity, named by its lowest code, and the refusals in canonical order."""
+    words = [(match.a, match.b) for match in columns.matches]
+    code = codes_of([end for pair in (*words, *bans) for end in pair], columns.records)
+    unknown = [end for pair in words for end in pair if end not in code]
+    if unknown:
+        raise InvalidInput([Violation("matches", f"{name!r} is none of the records") for name in unknown])
+    known = [match for match in columns.matches if match.at <= as_of]
+    joins = _joins(eligible, owner, matches, known, code)
+    label = _components(joins, len(columns.records))
+    tight = _tight(columns, label, owner, [pair for pair in bans if code.keys() >= set(pair)], code, rules)
+    identity = _named(label)
+    if not tight:
+        return identity, []
+    contested = np.zeros(len(label), np.bool_)
+    for components in tight.values():
+        contested[components] = True
+    records = np.flatnonzero(contested[label]).astype(np.int32)
+    joins = _in_canonical_order(columns, joins.at(np.flatnonzero(contested[label[joins.a]])))
+    quotas = sorted(tight)
+    claims = _claims(columns, eligible, label, tight, code, rules, records)
+    names = texts(columns.records, records)
+    a, b = np.searchsorted(records, joins.a).tolist(), np.searchsorted(records, joins.b).tolist()
+    root, refused = greedy(
+        len(records),
+        zip(a, b, strict=True),
+        claims,
+        [quota.limit for quota in quotas],
+        words=int((joins.doubt < 0).sum()),
+        bans=sum(quota.is_ban for quota in quotas),
+    )
+    identity[records] = records[_named(np.array(root))]
+    held_by = holders(claims, root, [(a[n], b[n], quota) for n, quota in refused], names)
+    keys = _keys(columns, joins.at(np.array([n for n, _ in refused], np.int64)))
+    ppm = (PPM - np.maximum(joins.doubt, 0)).tolist()
+    refusals = []
+    for (n, quota), key, held in zip(refused, keys, held_by, strict=True):
+        ends = names[a[n]], names[b[n]]
+        one, other = ends if key else sorted(ends)
+        refusals.append(refusal(quotas[quota], one, other, key, ppm[n], held))
+    return identity, refusals
+
+
+def _joins(
+    eligible: Links, owner: NDArray[np.int32], matches: Matches, words: Sequence[Match], code: Mapping[RecordName, int]
+) -> _Joins:
+    asking = eligible.where(eligible.record != owner[eligible.identifier])
+    said = np.array([(code[m.a], code[m.b], -1, m.at) for m in words], np.int64).reshape(-1, 4).T
+    identifier = np.concatenate((asking.identifier, np.full(len(matches.a) + len(words), -1, np.int32)))
+    return _Joins(
+        np.concatenate((asking.record, matches.a, said[0]), dtype=np.int32),
+        np.concatenate((owner[asking.identifier], matches.b, said[1]), dtype=np.int32),
+        identifier,
+        np.concatenate((asking.doubt, matches.doubt, said[2]), dtype=np.int32),
+        np.concatenate((asking.first_seen, matches.first_seen, said[3])),
+    )
+
+
+def _keys(columns: EvidenceColumns, joins: _Joins) -> list[IdentifierKey | None]:
+    """The identifier of each join, None for a match."""
+    by_link = joins.identifier >= 0
+    keys = iter(texts(columns.identifiers, joins.identifier[by_link]))
+    return [next(keys) if is_link else None for is_link in by_link.tolist()]
+
+
+def _components(joins: _Joins, records: int) -> NDArray[np.int32]:
+    """A number for each record, equal for those that hang together."""
+    joined = coo_array((np.ones(len(joins.a), np.int8), (joins.a, joins.b)), shape=(records, records))
+    label: NDArray[np.int32] = connected_components(joined, directed=False)[1]
+    return label
+
+
+def _named(label: NDArray[Any]) -> NDArray[np.int32]:
+    """For each place the first that has the same label."""
+    first: NDArray[np.int32] = np.empty(label.max(initial=-1) + 1, np.int32)
+    first[label[::-1]] = np.arange(len(label), dtype=np.int32)[::-1]
+    named: NDArray[np.int32] = first[label]
+    return named
+
+
+# -- 6, 8: where a quota could bite, and what counts towards it ------------------------------------------------------
+
+_Tight = dict[Quota, NDArray[np.int32]]
+"""Quotas, each with the components that exceed it as a whole."""
+
+
+def _tight(
+    columns: EvidenceColumns,
+    label: NDArray[np.int32],
+    owner: NDArray[np.int32],
+    bans: Iterable[tuple[RecordName, RecordName]],
+    code: Mapping[RecordName, int],
+    rules: Rulebook,
+) -> _Tight:
+    """Where a quota could bite. All eligible links to an identifier are in its owner's component: one count does."""
+    over: _Tight = {}
+    for k, kind in enumerate(columns.kinds):
+        if kind in rules.limited:
+            owners = owner[columns.kind == k]
+            over[rules.limited[kind]] = _more_than(rules.limited[kind].limit, label[owners[owners >= 0]])
+    for source, quota in rules.deduplicated.items():
+        over[quota] = _more_than(quota.limit, label[_records_of(source, columns)])
+    for a, b in bans:
+        if label[code[a]] == label[code[b]]:
+            over[Quota.of_ban(a, b)] = label[[code[a]]]
+    return {quota: components for quota, components in over.items() if len(components)}
+
+
+def _more_than(limit: int, label: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The labels that occur more often."""
+    return np.flatnonzero(np.bincount(label) > limit).astype(np.int32)
+
+
+def _records_of(source: str, columns: EvidenceColumns) -> NDArray[np.int64]:
+    """The source's customer records."""
+    return np.flatnonzero(pc.starts_with(columns.records, f"customer:{source}:").to_numpy(zero_copy_only=False))
+
+
+def _claims(
+    columns: EvidenceColumns,
+    eligible: Links,
+    label: NDArray[np.int32],
+    tight: _Tight,
+    code: Mapping[RecordName, int],
+    rules: Rulebook,
+    records: NDArray[np.int32],
+) -> list[tuple[int, int, int]]:
+    """Which of the contested ``records`` claims what of which quota, by their places; refused joins included."""
+    among = np.zeros(len(label), np.bool_)
+    among[records] = True
+    links = eligible.where(among[eligible.record])
+    claims: list[tuple[int, int, int]] = []
+    for n, quota in enumerate(sorted(tight)):
+        if quota.is_ban:
+            record = what = np.array([code[end] for end in quota.what])
+        elif quota.is_source:
+            record = what = _records_of(quota.what[0], columns)
+        else:
+            of_kind = columns.kind[links.identifier] == columns.kinds.index(quota.what[0])
+            record, what = links.record[of_kind], links.identifier[of_kind]
+        counts = np.zeros(len(label), np.bool_)
+        counts[tight[quota]] = True
+        here = counts[label[record]]
+        place = np.searchsorted(records, record[here])
+        claims += zip(place.tolist(), repeat(n), what[here].tolist(), strict=False)
+    return claims
+
+
+# -- 7: canonical order ----------------------------------------------------------------------------------------------
+
+
+def _in_canonical_order(columns: EvidenceColumns, joins: _Joins) -> _Joins:
+    """The joins in the order in which they are decided."""
+    joins = joins.at(np.lexsort((joins.first_seen, joins.doubt)))
+    same = (joins.doubt[1:] == joins.doubt[:-1]) & (joins.first_seen[1:] == joins.first_seen[:-1])
+    equals = np.concatenate(([0], np.cumsum(~same)))
+    at = Runs.of(equals)
+    place = np.flatnonzero(at.spread(at.count > 1))
+    tied = joins.at(place)
+    ends = zip(_keys(columns, tied), texts(columns.records, tied.a), texts(columns.records, tied.b), strict=True)
+    hashes = [tie(*((a, key) if key else sorted((a, b)))) for key, a, b in ends]
+    order = np.arange(len(joins.a))
+    order[place] = place[
+        sorted(range(len(place)), key=list(zip(equals[place].tolist(), hashes, strict=True)).__getitem__)
+    ]
+    return joins.at(order)
