@@ -15,7 +15,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from onefold.graph import policy
 from onefold.service import app
-from onefold.service.scenario import BanItem, Scenario, load, messages, record_key, rules
+from onefold.service.ending import rules
+from onefold.service.scenario import BanItem, Scenario, load, messages, record_key
 from onefold.v1 import audit_service_pb2, identity_pb2, identity_service_pb2, profile_service_pb2
 from tests.rpc.conftest import Client, settings
 from tests.rpc.items import ingest

@@ -12,7 +12,8 @@ import pytest
 from onefold.graph import policy
 from onefold.graph.errors import InvalidInput
 from onefold.service.cli import policies
-from onefold.service.scenario import BanItem, MatchItem, Scenario, checks, load, messages, parse, rules, tell
+from onefold.service.ending import checks, rules, tell
+from onefold.service.scenario import BanItem, MatchItem, Scenario, load, messages, parse
 from onefold.v1 import record_pb2
 
 FILES = sorted((Path(__file__).parents[1] / "scenarios").glob("*.yaml"))

@@ -267,7 +267,7 @@ def policy_check(
 
 @policies.command("explain", epilog="Example: onefold policy explain --policy policy.yaml tests/scenarios/*.yaml")
 def policy_explain(
-    scenarios: Annotated[list[Path], typer.Argument(metavar="SCENARIO...", show_default=False)],
+    scenarios: Annotated[list[Path], typer.Argument(metavar="SCENARIO", show_default=False)],
     policy: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The rules to tell by. Default: those that come with Onefold."),

@@ -15,9 +15,11 @@ from onefold.graph import appraisal, document, policy
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import Assurance
 from onefold.graph.policy import Policy
+from onefold.service import ending as endings
 from onefold.service import scenario as scenarios
 from onefold.service.cli import stories, terminal
-from onefold.service.scenario import Check, Ending, Scenario
+from onefold.service.ending import Check, Ending
+from onefold.service.scenario import Scenario
 
 _SHIPPED: Final = "the policy that comes with Onefold"
 
@@ -86,10 +88,10 @@ def _tell(path: Path, known: Policy) -> _Told:
     text = document.read(path)
     try:
         story = scenarios.parse(text)
-        ending = scenarios.tell(story, known)
+        ending = endings.tell(story, known)
     except InvalidInput as error:
         raise InvalidInput([Violation(f"{path}: {v.field}", v.rule) for v in error.violations]) from error
-    return _Told(path, story, ending, scenarios.checks(story, ending))
+    return _Told(path, story, ending, endings.checks(story, ending))
 
 
 def _print(told: Sequence[_Told]) -> None:

@@ -11,12 +11,11 @@ from rich.markup import escape
 
 from onefold.graph.model import Assurance, IdentifierKey, RecordName, kind_of
 from onefold.graph.resolve import PPM, Refusal, RefusalReason, in_ppm
+from onefold.service.ending import Check, Ending
 from onefold.service.scenario import (
     BanItem,
-    Check,
     CustomerItem,
     DeleteItem,
-    Ending,
     EventItem,
     LinkItem,
     MatchItem,
