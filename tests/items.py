@@ -15,6 +15,7 @@ from onefold.graph.model import (
     Assertion,
     Assurance,
     Customer,
+    Deletion,
     Event,
     IdentifierLink,
     Item,
@@ -22,6 +23,7 @@ from onefold.graph.model import (
     OperatorMatch,
     Order,
     OrderLine,
+    Withdrawal,
 )
 from onefold.graph.policy import Policy
 from onefold.graph.reader import Reader
@@ -79,6 +81,7 @@ def stream(seed: int, count: int) -> Iterator[Item]:
     devices = [v for v in values if v.startswith("device")]
     customers = [f"{rng.choice(['crm', 'web', 'shop'])}:{i}" for i in range(max(4, count // 4))]
     known: set[str] = set()
+    orders: list[str] = []
     for number in range(count):
         at = NOW - rng.randint(0, 40) * DAY
         who = rng.choice(customers)
@@ -92,11 +95,19 @@ def stream(seed: int, count: int) -> Iterator[Item]:
                 assurance=rng.choice(["verified", "verified", "declared", "observed"]),
                 full_name=f"Name {rng.randint(0, 2)}",
             )
-        elif roll < 0.65:
-            yield order(f"shop:{number}", *rng.sample(values, rng.randint(1, 2)), at=at)
-        elif roll < 0.72:
-            known.add(who)
-            yield order(f"shop:{number}", *rng.sample(values, rng.randint(0, 1)), of=who, at=at)
+        elif roll < 0.70:
+            again = bool(orders) and rng.random() < 0.25
+            orders.append(rng.choice(orders) if again else f"shop:{number}")
+            if rng.random() < 0.65:
+                yield order(orders[-1], *rng.sample(values, rng.randint(1, 2)), at=at)
+            else:
+                known.add(who)
+                yield order(orders[-1], *rng.sample(values, rng.randint(0, 1)), of=who, at=at)
+        elif roll < 0.74:
+            source = rng.choice([who.split(":")[0], "web", "shop"])
+            yield Withdrawal(source, f"customer:{who}", rng.choice(values), at)
+        elif roll < 0.76:
+            yield Deletion(f"order:{rng.choice(orders)}" if orders and rng.random() < 0.3 else f"customer:{who}", at)
         elif roll < 0.84:
             named = rng.random() < 0.4
             if named:

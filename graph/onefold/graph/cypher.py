@@ -18,15 +18,19 @@ RECORD_LABELS: Final = {"customer": "Customer", "order": "Order"}
 RECORD_LINK_TYPES: Final = {"customer": LINK_TYPES, "order": ORDER_LINK_TYPES}
 
 _LINK: Final = """[v.key, labels(v)[0], v.component, v.identity, v.shared, v.events, l.source, l.assurance,
-        l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.refused]"""
+        l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.stated_by, l.sighted_at.epochMillis,
+        l.withdrawn_at.epochMillis, l.refused]"""
 
-_CUSTOMER_ROW: Final = f"""[r.key, i.id, r.component, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
+_RECORD: Final = """r.key, i.id, r.component, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
+    r.deleted_at.epochMillis, r.ended"""
+
+_CUSTOMER_ROW: Final = f"""[{_RECORD},
     COLLECT {{ MATCH (r)-[l:{"|".join(LINK_TYPES.values())}]->(v) RETURN {_LINK} }},
     COLLECT {{ MATCH (r)-[m:SAME_AS]->(o:Customer) RETURN [o.key, m.at.epochMillis] }},
     COLLECT {{ MATCH (r)-[b:NEVER_SAME]->(o:Customer)
-      RETURN [o.key, b.at.epochMillis, b.expires_at.epochMillis] }}]"""
+      RETURN [o.key, b.at.epochMillis, b.expires_at.epochMillis, b.lapsed] }}]"""
 
-_ORDER_ROW: Final = f"""[r.key, i.id, r.component, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
+_ORDER_ROW: Final = f"""[{_RECORD},
     COLLECT {{ MATCH (r)-[l:{"|".join(ORDER_LINK_TYPES.values())}]->(v) RETURN {_LINK} }}, [], []]"""
 
 _DEVICE_ROW: Final = "[v.key, 'Device', v.component, v.identity, v.shared, v.events]"
@@ -91,33 +95,80 @@ on one engine. Members are read after the locks are held, since reads see whatev
 
 SCAN_CUSTOMERS: Final = f"""
 MATCH (r:Customer) WHERE r.key > $after WITH r ORDER BY r.key LIMIT $limit
-MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN {_CUSTOMER_ROW} AS row
+OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN {_CUSTOMER_ROW} AS row
 """
 
 SCAN_ORDERS: Final = f"""
 MATCH (r:Order) WHERE r.key > $after WITH r ORDER BY r.key LIMIT $limit
 OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN {_ORDER_ROW} AS row
 """
-"""A customer's order comes with no identity: it is no record, and only moves the scan on."""
+"""What comes with no identity is nobody's, as a customer's order is, and only moves the scan on."""
 
 SCAN_DEVICES: Final = f"""
 MATCH (v:Device) WHERE v.key > $after WITH v ORDER BY v.key LIMIT $limit RETURN {_DEVICE_ROW} AS row
 """
 
-READ_HOLDERS: Final = {
+READ_NOBODYS: Final = {
+    "customer": f"""
+UNWIND $keys AS k MATCH (r:Customer {{key: k}}) SET r.lock = $lock WITH r
+OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN {_CUSTOMER_ROW} AS row, false AS claimed
+""",
+    "order": f"""
+UNWIND $keys AS k MATCH (r:Order {{key: k}}) SET r.lock = $lock WITH r
+OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity)
+RETURN {_ORDER_ROW} AS row, COUNT {{ (r)<-[:PLACED]-(:Customer) }} > 0 AS claimed
+""",
+}
+"""Records that are nobody's, and so in no component, are locked each by itself."""
+
+READ_ENDED: Final = {
+    record: f"""
+UNWIND $keys AS k MATCH (r:{label} {{key: k}})
+MATCH (r)-[l:HAD]->(v) WHERE l.resumed_at IS NULL
+RETURN r.key, {_LINK} AS link
+"""
+    for record, label in RECORD_LABELS.items()
+}
+"""The links of records that hold no longer."""
+
+LOCK_LOOSE: Final = {
     label: f"""
-UNWIND $keys AS k MATCH (v:{label} {{key: k}})<-[:{LINK_TYPES[label]}]-(r:Customer) RETURN 'customer:' + r.key AS name
-UNION
-UNWIND $keys AS k MATCH (v:{label} {{key: k}})<-[:{ORDER_LINK_TYPES[label]}]-(r:Order) RETURN 'order:' + r.key AS name
+UNWIND $keys AS k MATCH (v:{label} {{key: k}}) SET v.lock = $lock WITH v
+RETURN v.key, v.component, coalesce(v.shared, false)
 """
     for label in IDENTIFIER_LABELS
 }
-"""Every record at some shared identifiers: a hub is read only when it may have ceased to be one."""
+"""Identifiers that no link of holds are in no component, and so are locked each by itself."""
+
+READ_SHARED: Final = {
+    label: f"UNWIND $keys AS k MATCH (v:{label} {{key: k}}) WHERE v.shared RETURN v.key" for label in IDENTIFIER_LABELS
+}
+
+_GIVEN: Final = {
+    record: f"COLLECT {{ MATCH (r)-[l:{'|'.join(types.values())}]->(x) RETURN [x.key, l.source, l.assurance] }}"
+    for record, types in RECORD_LINK_TYPES.items()
+}
+
+READ_HOLDERS: Final = {
+    label: f"""
+MATCH (v:{label} {{key: $key}})
+CALL (v) {{
+  MATCH (v)<-[:{LINK_TYPES[label]}]-(r:Customer) WITH DISTINCT r LIMIT $limit
+  RETURN 'customer:' + r.key AS name, {_GIVEN["customer"]} AS links
+  UNION ALL
+  MATCH (v)<-[:{ORDER_LINK_TYPES[label]}]-(r:Order) WITH DISTINCT r LIMIT $limit
+  RETURN 'order:' + r.key AS name, {_GIVEN["order"]} AS links
+}}
+RETURN name, links
+"""
+    for label in IDENTIFIER_LABELS
+}
+"""Records at a shared identifier, with what each is given to have: a hub is read only when it may be one no longer."""
 
 READ_ORDERS: Final = """
-UNWIND $orders AS k MATCH (o:Order {key: k})
+UNWIND $orders AS k MATCH (o:Order {key: k}) SET o.lock = $lock WITH o
 OPTIONAL MATCH (c:Customer)-[:PLACED]->(o)
-RETURN o.key, o.observed_at.epochMillis, o.digest, c.key
+RETURN o.key, o.observed_at.epochMillis, o.digest, o.deleted_at.epochMillis, c.key
 """
 
 READ_EVENTS: Final = "UNWIND $events AS k MATCH (e:Event {key: k}) RETURN e.key"
@@ -125,6 +176,12 @@ READ_EVENTS: Final = "UNWIND $events AS k MATCH (e:Event {key: k}) RETURN e.key"
 CREATE_IDENTITIES: Final = """
 UNWIND $rows AS r
 CREATE (:Identity {id: r[0], anonymous: r[1], created_at: datetime({epochMillis: $now})})
+"""
+
+SPLIT_IDENTITIES: Final = "UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.split = true"
+
+ERASE_IDENTITIES: Final = """
+UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.erased_at = datetime({epochMillis: $now})
 """
 
 NAME_IDENTITIES: Final = "UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.anonymous = false"
@@ -146,7 +203,8 @@ SET v.component = r[1], v.identity = r[2], v.shared = r[3], v.events = r[4]
 }
 
 _NEW_LINK: Final = """{source: l[1], assurance: l[2], confidence: l[3], first_seen: datetime({epochMillis: l[4]}),
-    last_seen: datetime({epochMillis: l[5]}), observations: l[6]}"""
+    last_seen: datetime({epochMillis: l[5]}), observations: l[6], stated_by: l[7],
+    recorded_at: datetime({epochMillis: $now})}"""
 
 CREATE_CUSTOMERS: Final = (
     """
@@ -168,9 +226,29 @@ WITH c, r[4] AS links
 )
 """New customers with their links, by identifier label: one look at each record, where links apart would need two."""
 
+CREATE_NOBODYS: Final = {
+    record: f"""
+UNWIND $rows AS r CREATE (n:{label} {{key: r[0], source: r[1], created_at: datetime({{epochMillis: $now}})}})
+"""
+    for record, label in RECORD_LABELS.items()
+}
+"""Records that are only known to be gone."""
+
+KEEP_VERSIONS: Final = {
+    record: f"""
+UNWIND $rows AS r MATCH (n:{label} {{key: r[0]}})
+CREATE (n)-[:WAS]->(v:Version) SET v += properties(n), v.component = null, v.lock = null, v.customer = r[1],
+  v.replaced_at = datetime({{epochMillis: $now}})
+"""
+    for record, label in RECORD_LABELS.items()
+}
+"""What a record said until now."""
+
 DESCRIBE_CUSTOMERS: Final = """
-UNWIND $rows AS r MATCH (c:Customer {key: r[0]}) WITH c, r, c.created_at AS created_at
-SET c = r[1], c.created_at = created_at, c.observed_at = datetime({epochMillis: r[2]})
+UNWIND $rows AS r MATCH (c:Customer {key: r[0]})
+WITH c, r, c.created_at AS created_at, c.deleted_at AS deleted_at, c.ended AS ended
+SET c = r[1], c.created_at = created_at, c.observed_at = datetime({epochMillis: r[2]}), c.deleted_at = deleted_at,
+    c.ended = ended
 """
 
 CREATE_ORDERS: Final = """
@@ -182,9 +260,11 @@ SET o += r[1], o.refunded_micros = 0, o.placed_at = datetime({epochMillis: r[2]}
 
 DESCRIBE_ORDERS: Final = """
 UNWIND $rows AS r MATCH (o:Order {key: r[0]})
-WITH o, r, o.created_at AS created_at, o.component AS component, o.refunded_micros AS refunded
+WITH o, r, o.created_at AS created_at, o.component AS component, coalesce(o.refunded_micros, 0) AS refunded,
+  o.deleted_at AS deleted_at, o.ended AS ended
 SET o = r[1], o.component = component, o.created_at = created_at, o.refunded_micros = refunded,
-    o.placed_at = datetime({epochMillis: r[2]}), o.observed_at = datetime({epochMillis: r[3]})
+    o.placed_at = datetime({epochMillis: r[2]}), o.observed_at = datetime({epochMillis: r[3]}),
+    o.deleted_at = deleted_at, o.ended = ended
 """
 
 CLEAR_ORDERS: Final = """
@@ -198,11 +278,8 @@ UNWIND $rows AS r MATCH (c:Customer {key: r[0]}) UNWIND r[1] AS k MATCH (o:Order
 CREATE (c)-[:PLACED]->(o)
 """
 
-JOIN_ORDERS: Final = """
-UNWIND $rows AS r MATCH (o:Order {key: r[0]}), (i:Identity {id: r[1]})
-SET o.component = r[2] CREATE (o)-[:MEMBER_OF]->(i)
-"""
-"""Makes guest orders members of their identities."""
+TAKE_ORDERS: Final = "UNWIND $rows AS k MATCH (:Customer)-[p:PLACED]->(:Order {key: k}) DELETE p"
+"""Takes orders from the customers who were said to have placed them."""
 
 MERGE_PRODUCTS: Final = """
 UNWIND $rows AS r MERGE (p:Product {key: r[0]})
@@ -235,7 +312,8 @@ SET o.refunded_micros = refunded
 CREATE_EVENTS: Final = {
     label: f"""
 UNWIND $rows AS r MATCH (n:{label} {{key: r[0]}}) UNWIND r[1] AS e
-CREATE (n)-[:DID]->(v:Event {{key: e[0]}}) SET v += e[1], v.at = datetime({{epochMillis: e[2]}})
+CREATE (n)-[:DID]->(v:Event {{key: e[0]}})
+SET v += e[1], v.at = datetime({{epochMillis: e[2]}}), v.recorded_at = datetime({{epochMillis: $now}})
 """
     for label in ("Customer", "Device")
 }
@@ -249,16 +327,77 @@ CREATE (c)-[:{type_} {_NEW_LINK}]->(v)
     for label, type_ in types.items()
 }
 
-UPDATE_LINKS: Final = {
-    record: f"""
-UNWIND $rows AS r MATCH (c:{RECORD_LABELS[record]} {{key: r[0]}}) WITH c, r
-MATCH (c)-[l:{"|".join(RECORD_LINK_TYPES[record].values())}]->(v)
-WHERE v.key = r[1] AND l.source = r[2] AND l.assurance = r[3]
-SET l.first_seen = datetime({{epochMillis: r[4]}}), l.last_seen = datetime({{epochMillis: r[5]}}),
-    l.observations = r[6], l.refused = r[7]
-"""
-    for record in RECORD_LABELS
+_WITH_LINK: Final = {
+    record: f"""UNWIND $rows AS r MATCH (c:{RECORD_LABELS[record]} {{key: r[0]}}) WITH c, r
+MATCH (c)-[l:{"|".join(types.values())}]->(v) WHERE v.key = r[1] AND l.source = r[2] AND l.assurance = r[3]"""
+    for record, types in RECORD_LINK_TYPES.items()
 }
+
+_WITH_ENDED: Final = {
+    record: f"""UNWIND $rows AS r MATCH (c:{label} {{key: r[0]}}) WITH c, r
+MATCH (c)-[l:HAD]->(v) WHERE v.key = r[1] AND l.source = r[2] AND l.assurance = r[3] AND l.resumed_at IS NULL"""
+    for record, label in RECORD_LABELS.items()
+}
+
+_SET_LINK: Final = """SET l.first_seen = CASE WHEN r[4] IS NULL THEN null ELSE datetime({epochMillis: r[4]}) END,
+    l.last_seen = CASE WHEN r[5] IS NULL THEN null ELSE datetime({epochMillis: r[5]}) END,
+    l.observations = r[6], l.stated_by = r[7],
+    l.sighted_at = CASE WHEN r[8] IS NULL THEN null ELSE datetime({epochMillis: r[8]}) END,
+    l.withdrawn_at = CASE WHEN r[9] IS NULL THEN null ELSE datetime({epochMillis: r[9]}) END, l.refused = r[10]"""
+
+UPDATE_LINKS: Final = {record: f"{text}\n{_SET_LINK}\n" for record, text in _WITH_LINK.items()}
+
+UPDATE_ENDED: Final = {record: f"{text}\n{_SET_LINK}\n" for record, text in _WITH_ENDED.items()}
+
+END_LINKS: Final = {
+    record: f"""{text}
+CREATE (c)-[h:HAD]->(v) SET h += properties(l), h.ended_at = datetime({{epochMillis: $now}})
+DELETE l
+"""
+    for record, text in _WITH_LINK.items()
+}
+"""Moves links that hold no longer out of sight of who asks what is; what was stays to be asked for."""
+
+RESUME_LINKS: Final = {
+    record: f"{text}\nSET l.resumed_at = datetime({{epochMillis: $now}})\n" for record, text in _WITH_ENDED.items()
+}
+"""Closes the account of links that hold again."""
+
+CREATE_ENDED: Final = {
+    (record, label): f"""
+UNWIND $rows AS r MATCH (c:{record_label} {{key: r[0]}}) MATCH (v:{label} {{key: r[1]}})
+CREATE (c)-[l:HAD {{source: r[2], assurance: r[3]}}]->(v) WITH l, r
+{_SET_LINK}
+"""
+    for record, record_label in RECORD_LABELS.items()
+    for label in IDENTIFIER_LABELS
+}
+"""Links that never held, since the word against them came first."""
+
+MARK_RECORDS: Final = {
+    record: f"""
+UNWIND $rows AS r MATCH (n:{label} {{key: r[0]}})
+SET n.deleted_at = CASE WHEN r[1] IS NULL THEN null ELSE datetime({{epochMillis: r[1]}}) END, n.ended = r[2]
+"""
+    for record, label in RECORD_LABELS.items()
+}
+
+JOIN_RECORDS: Final = {
+    record: f"""
+UNWIND $rows AS r MATCH (n:{label} {{key: r[0]}}) MATCH (i:Identity {{id: r[1]}})
+SET n.component = r[2] CREATE (n)-[:MEMBER_OF]->(i)
+"""
+    for record, label in RECORD_LABELS.items()
+}
+"""Makes guest orders, and customers that come back, members of their identities."""
+
+PART_RECORDS: Final = {
+    record: f"""
+UNWIND $rows AS k MATCH (n:{label} {{key: k}})-[m:MEMBER_OF]->(:Identity) SET n.component = null DELETE m
+"""
+    for record, label in RECORD_LABELS.items()
+}
+"""Makes records nobody's."""
 
 PLACE_RECORDS: Final = {
     record: f"UNWIND $rows AS r MATCH (n:{label} {{key: r[0]}}) SET n.component = r[1]"
@@ -282,8 +421,25 @@ SET m.confidence = 1.0, m.method = 'operator', m.actor = r[2], m.evidence = r[3]
 SET_BANS: Final = """
 UNWIND $rows AS r MATCH (a:Customer {key: r[0]}), (b:Customer {key: r[1]})
 MERGE (a)-[n:NEVER_SAME]->(b)
-SET n.actor = r[2], n.reason = r[3], n.at = datetime({epochMillis: r[4]}),
+SET n.actor = r[2], n.reason = r[3], n.at = datetime({epochMillis: r[4]}), n.lapsed = null,
     n.expires_at = CASE WHEN r[5] IS NULL THEN null ELSE datetime({epochMillis: r[5]}) END
+"""
+
+SET_EXPIRIES: Final = """
+UNWIND $rows AS r MERGE (x:Expiry {key: r[0] + ' ' + r[1]})
+SET x.a = r[0], x.b = r[1], x.said_at = datetime({epochMillis: r[2]}),
+    x.due_at = CASE WHEN r[3] IS NULL THEN null ELSE datetime({epochMillis: r[3]}) END
+"""
+"""When bans are due to end, where they can be found by time."""
+
+LAPSE_BANS: Final = """
+UNWIND $rows AS r MATCH (a:Customer {key: r[0]})-[n:NEVER_SAME]->(b:Customer {key: r[1]}) SET n.lapsed = true
+WITH r MATCH (x:Expiry {key: r[0] + ' ' + r[1]}) SET x.due_at = null
+"""
+
+READ_DUE: Final = """
+MATCH (x:Expiry) WHERE x.due_at <= datetime({epochMillis: $now})
+RETURN x.a, x.b, x.said_at.epochMillis ORDER BY x.due_at LIMIT $limit
 """
 
 RETIRE_IDENTITIES: Final = """
@@ -299,7 +455,7 @@ DELETE m
 
 LOCK_LOG: Final = """
 MERGE (h:DecisionLog {key: 'head'}) SET h.lock = $lock
-RETURN coalesce(h.sequence, 0) AS sequence, coalesce(h.hash, '') AS hash
+RETURN coalesce(h.sequence, 0) AS sequence, coalesce(h.hash, '') AS hash, coalesce(h.at.epochMillis, 0) AS at
 """
 
 APPEND_DECISIONS: Final = """
@@ -310,7 +466,10 @@ CREATE (d:Decision {id: r[0], sequence: r[1], kind: r[2], actor: r[3], reason: r
 WITH d, r UNWIND r[9] AS id MATCH (i:Identity {id: id}) CREATE (d)-[:AFFECTED]->(i)
 """
 
-ADVANCE_LOG: Final = "MATCH (h:DecisionLog {key: 'head'}) SET h.sequence = $sequence, h.hash = $hash"
+ADVANCE_LOG: Final = """
+MATCH (h:DecisionLog {key: 'head'})
+SET h.sequence = $sequence, h.hash = $hash, h.at = datetime({epochMillis: $now})
+"""
 
 READ_ANSWERS: Final = "UNWIND $requests AS k MATCH (q:Request {key: k}) RETURN q.key, q.items, q.answer"
 

@@ -10,14 +10,14 @@ part with most of its records keeps it (a tie goes to the part with the oldest r
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from onefold.graph.evidence import Evidence
-from onefold.graph.model import IdentifierKey, Instant, OperatorBan, OperatorMatch, RecordName
+from onefold.graph.model import BanExpiry, IdentifierKey, Instant, OperatorBan, OperatorMatch, RecordName
 from onefold.graph.policy import Policy
-from onefold.graph.resolve import Partition, Refusal, components, resolve, standing
+from onefold.graph.resolve import Edges, Partition, Refusal, components, resolve
 
 _CAUSES_SHOWN = 50
 
@@ -29,8 +29,11 @@ class DecisionKind(StrEnum):
     CHANGED = "CHANGED"
     MERGED = "MERGED"
     SPLIT = "SPLIT"
+    ERASED = "ERASED"
+    """Nothing is left of the identity: its last record was deleted, or its device turned out to be shared."""
     OPERATOR_MATCH = "OPERATOR_MATCH"
     OPERATOR_BAN = "OPERATOR_BAN"
+    BAN_EXPIRED = "BAN_EXPIRED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Move:
     """A member that went from one identity to another; empty where there was none before."""
 
     member: str
-    """A record's name, or the key of an identifier that is anonymous on one side."""
+    """A record's name or an identifier's key."""
     origin: str
     identity: str
 
@@ -50,7 +53,7 @@ class Decision:
     id: str
     kind: DecisionKind
     identities: tuple[str, ...]
-    """All it touched; the one that holds the members now comes first."""
+    """All it touched; the one that holds the members now comes first. None where both ends of a word are nobody's."""
     moves: tuple[Move, ...] = ()
     causes: tuple[str, ...] = ()
     """The new evidence behind it: ``record -> identifier (source)``."""
@@ -91,9 +94,19 @@ class Plan:
     """Anonymous identities that are persons now."""
     retired: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Retired id to (the id it merged into, the decision's id)."""
+    split: set[str] = field(default_factory=set)
+    """Identities that records have left for another one than the one they merged into."""
+    erased: list[str] = field(default_factory=list)
+    """Identities of which nothing is left."""
+    largest: tuple[str, int] = ("", 0)
+    """The largest component and how many records it has."""
     decisions: list[Decision] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     confidence: Mapping[tuple[RecordName, IdentifierKey], int] = field(default_factory=dict)
+
+    def survivor(self, identity: str) -> str:
+        """What an identity of before goes on as: itself, or the one it merged into."""
+        return self.retired.get(identity, (identity,))[0]
 
     def identity_of(self, record: RecordName | None, identifier: IdentifierKey | None) -> str:
         """The identity of a record or, without one, of an identifier; empty if it has none."""
@@ -101,27 +114,20 @@ class Plan:
         return (placement.identity or "") if placement else ""
 
 
-def decide(evidence: Evidence, policy: Policy, now: Instant, new_id: Callable[[], str]) -> Plan:
+def decide(evidence: Evidence, policy: Policy, new_id: Callable[[], str]) -> Plan:
     """Who is who, given this evidence, and what follows from it for ids, components and the log."""
     edges = evidence.edges()
-    bans = standing(evidence.bans.values(), now)
-    partition, refusals = resolve(edges, policy, bans, as_of=_as_of(evidence, now))
+    partition, refusals = resolve(edges, policy, evidence.standing_bans())
     plan = Plan(refusals=refusals, confidence=partition.confidence)
     groups = _groups(evidence, partition, policy)
     before = _Before(evidence)
     ids = _assign(groups, before, new_id, plan)
-    _place_members(groups, ids, plan)
+    _place_members(evidence, groups, ids, plan)
     _place_identifiers(evidence, partition, plan)
-    _place_components(evidence, partition, policy, plan)
+    _place_components(evidence, edges, partition, policy, plan)
     _log(evidence, groups, ids, before, new_id, plan)
     _mark_refused(evidence, refusals)
     return plan
-
-
-def _as_of(evidence: Evidence, now: Instant) -> Instant:
-    """Now, or the latest sight if a source's clock runs ahead: what is stored is never unknown."""
-    latest = max((link.first_seen for r in evidence.records.values() for link in r.links.values()), default=now)
-    return max(now, latest, *evidence.matches.values(), *(b.at for b in evidence.bans.values()))
 
 
 @dataclass(slots=True)
@@ -136,7 +142,9 @@ class _Group:
 def _groups(evidence: Evidence, partition: Partition, policy: Policy) -> list[_Group]:
     by_root: dict[RecordName, _Group] = defaultdict(_Group)
     for record in evidence.records:
-        by_root[partition.root[record]].records.append(record)
+        root = partition.root.get(record)
+        if root is not None:
+            by_root[root].records.append(record)
     groups = list(by_root.values())
     persons = {r.identity for r in evidence.records.values() if r.identity}
     for key, identifier in evidence.identifiers.items():
@@ -196,10 +204,12 @@ def _assign(groups: list[_Group], before: _Before, new_id: Callable[[], str], pl
     return ids
 
 
-def _place_members(groups: list[_Group], ids: list[str], plan: Plan) -> None:
+def _place_members(evidence: Evidence, groups: list[_Group], ids: list[str], plan: Plan) -> None:
+    for name in evidence.records:
+        plan.records[name] = Placement(None, None)
     for group, identity in zip(groups, ids, strict=True):
         for record in group.records:
-            plan.records[record] = Placement(identity, None)
+            plan.records[record].identity = identity
         for key in group.anonymous:
             plan.identifiers[key] = Placement(identity, None)
 
@@ -214,11 +224,11 @@ def _place_identifiers(evidence: Evidence, partition: Partition, plan: Plan) -> 
             plan.identifiers[key] = Placement(None, None, shared=key in partition.shared)
 
 
-def _place_components(evidence: Evidence, partition: Partition, policy: Policy, plan: Plan) -> None:
+def _place_components(evidence: Evidence, edges: Edges, partition: Partition, policy: Policy, plan: Plan) -> None:
     """Name each component after one of its identities: the name that most of its members bear already."""
-    links = {(name, key[0]) for name, record in evidence.records.items() for key in record.links}
+    links = {(link.record, link.identifier) for link in edges.links}
     inert = partition.shared | {v for _, v in links if policy.is_blocked(v)}
-    component = components(evidence.records, links, evidence.matches, inert)
+    component = components(edges.records, links, [(m.a, m.b) for m in edges.matches], inert)
     members: dict[str, list[str]] = defaultdict(list)
     for key in evidence.identifiers:
         if key not in inert and key not in component and plan.identifiers[key].identity:
@@ -226,18 +236,33 @@ def _place_components(evidence: Evidence, partition: Partition, policy: Policy, 
     for node, root in component.items():
         members[root].append(node)
     for nodes in members.values():
-        identities = set()
-        borne: Counter[str] = Counter()
+        named = _name(nodes, evidence, plan)
+        records = 0
         for node in nodes:
-            placement = plan.records.get(node) or plan.identifiers[node]
-            if placement.identity:
-                identities.add(placement.identity)
-            state = evidence.records.get(node) or evidence.identifiers[node]
-            if state.component:
-                borne[state.component] += 1
-        named = min(identities, key=lambda i: (-borne[i], i))
-        for node in nodes:
-            (plan.records.get(node) or plan.identifiers[node]).component = named
+            placement = plan.records.get(node)
+            if placement is None:
+                placement = plan.identifiers[node]
+            else:
+                records += 1
+            placement.component = named
+        if records > plan.largest[1]:
+            plan.largest = (named, records)
+
+
+def _name(nodes: Iterable[str], evidence: Evidence, plan: Plan) -> str:
+    identities = set()
+    borne: Counter[str] = Counter()
+    for node in nodes:
+        placement = plan.records.get(node) or plan.identifiers[node]
+        if placement.identity:
+            identities.add(placement.identity)
+        state = evidence.records.get(node) or evidence.identifiers[node]
+        if state.component:
+            borne[state.component] += 1
+    return min(identities, key=lambda i: (-borne[i], i))
+
+
+# -- the log ---------------------------------------------------------------------------------------------------------
 
 
 def _log(
@@ -249,46 +274,65 @@ def _log(
     plan: Plan,
 ) -> None:
     """One decision per identity whose members changed, and one per operator's word."""
-    causes: dict[RecordName, list[str]] = defaultdict(list)
-    for record, (identifier, source, _) in evidence.new_links:
-        causes[record].append(f"{record} -> {identifier} ({source})")
+    causes = _causes(evidence)
+    moves = _moves(evidence, plan)
     for group, identity in zip(groups, ids, strict=True):
-        moves = tuple(
-            Move(member, origin, identity)
-            for member in (*group.records, *group.anonymous)
-            if (origin := before.of.get(member, "")) != identity
-        )
-        if not moves:
+        if identity not in moves:
             continue
-        kind = _kind(moves, identity, plan)
-        decision = Decision(
-            id=new_id(),
-            kind=kind,
-            identities=(identity, *sorted({m.origin for m in moves if m.origin})),
-            moves=moves,
-            causes=_causes_of(group, causes) if kind is not DecisionKind.CREATED else (),
-        )
+        kind = _kind(group, identity, before, plan)
+        decision = _decision(new_id(), kind, identity, moves.pop(identity), _causes_of(group, causes))
         plan.decisions.append(decision)
         for origin in decision.identities[1:]:
-            if origin in plan.retired and plan.retired[origin][0] == identity:
+            if origin in plan.retired and plan.survivor(origin) == identity:
                 plan.retired[origin] = (identity, decision.id)
-    placed = {member for group in groups for member in (*group.records, *group.anonymous)}
-    plan.decisions += [
-        # An anonymous identity ends with its device's being told apart: the device is shared, or blocked.
-        Decision(new_id(), DecisionKind.CHANGED, (identity,), (Move(member, identity, ""),))
-        for member, identity in before.of.items()
-        if member not in placed
-    ]
+    for identity, left in moves.items():
+        plan.erased.append(identity)
+        plan.decisions.append(_decision(new_id(), DecisionKind.ERASED, identity, left, ()))
+    for name, placement in plan.records.items():
+        origin = before.of.get(name, "")
+        if origin and placement.identity and placement.identity not in (origin, plan.survivor(origin)):
+            plan.split.add(origin)
     plan.decisions += _operators_words(evidence, plan, new_id)
 
 
-def _kind(moves: Iterable[Move], identity: str, plan: Plan) -> DecisionKind:
-    origins = {m.origin for m in moves if m.origin}
-    if any(plan.retired.get(origin, ("",))[0] == identity for origin in origins):
+def _moves(evidence: Evidence, plan: Plan) -> dict[str, list[Move]]:
+    """All moves, records' first, by the identity that a member came to or, where it is nobody's now, left."""
+    moves: dict[str, list[Move]] = {}
+    for states, placements in ((evidence.records, plan.records), (evidence.identifiers, plan.identifiers)):
+        for member, state in states.items():
+            origin, identity = state.identity or "", placements[member].identity or ""
+            if origin != identity:
+                moves.setdefault(identity or plan.survivor(origin), []).append(Move(member, origin, identity))
+    return moves
+
+
+def _decision(id: str, kind: DecisionKind, identity: str, moves: Sequence[Move], causes: tuple[str, ...]) -> Decision:
+    return Decision(
+        id=id,
+        kind=kind,
+        identities=(identity, *sorted({m.origin for m in moves} - {"", identity})),
+        moves=tuple(moves),
+        causes=causes if kind is not DecisionKind.CREATED else (),
+    )
+
+
+def _kind(group: _Group, identity: str, before: _Before, plan: Plan) -> DecisionKind:
+    origins = {before.of[m] for m in (*group.records, *group.anonymous) if m in before.of} - {identity}
+    if any(plan.survivor(origin) == identity for origin in origins):
         return DecisionKind.MERGED
     if identity in plan.new_identities:
         return DecisionKind.SPLIT if origins else DecisionKind.CREATED
     return DecisionKind.CHANGED
+
+
+def _causes(evidence: Evidence) -> dict[RecordName, list[str]]:
+    """What began or ceased to hold with this batch, by record."""
+    causes: dict[RecordName, list[str]] = defaultdict(list)
+    for (name, (identifier, source, _)), link in evidence.noted.items():
+        holds = evidence.records[name].holds(link)
+        if holds != bool(link.stored):
+            causes[name].append(f"{name} {'->' if holds else '-/->'} {identifier} ({source})")
+    return causes
 
 
 def _causes_of(group: _Group, causes: Mapping[RecordName, list[str]]) -> tuple[str, ...]:
@@ -297,18 +341,21 @@ def _causes_of(group: _Group, causes: Mapping[RecordName, list[str]]) -> tuple[s
 
 
 def _operators_words(evidence: Evidence, plan: Plan, new_id: Callable[[], str]) -> list[Decision]:
-    words: list[tuple[DecisionKind, OperatorMatch | OperatorBan, str]] = [
+    words: list[tuple[DecisionKind, OperatorMatch | OperatorBan | BanExpiry, str]] = [
         *((DecisionKind.OPERATOR_MATCH, item, "=") for item in evidence.new_matches),
         *((DecisionKind.OPERATOR_BAN, item, "!=") for item in evidence.new_bans),
+        *((DecisionKind.BAN_EXPIRED, item, "!=") for item in evidence.expired),
     ]
     return [
         Decision(
             id=new_id(),
             kind=kind,
-            identities=tuple(dict.fromkeys((plan.identity_of(item.a, None), plan.identity_of(item.b, None)))),
+            identities=tuple(
+                i for i in dict.fromkeys((plan.identity_of(item.a, None), plan.identity_of(item.b, None))) if i
+            ),
             causes=(f"{item.a} {sign} {item.b}",),
-            actor=item.actor,
-            reason=item.reason,
+            actor="policy" if isinstance(item, BanExpiry) else item.actor,
+            reason="" if isinstance(item, BanExpiry) else item.reason,
         )
         for kind, item, sign in words
     ]
@@ -318,10 +365,11 @@ def _mark_refused(evidence: Evidence, refusals: Iterable[Refusal]) -> None:
     """Note on each link why it is refused, so that a query sees it where it happens."""
     refused = {(r.record, r.identifier): _words(r) for r in refusals if r.identifier is not None}
     for name, record in evidence.records.items():
-        for (identifier, _, _), link in record.links.items():
-            why = refused.get((name, identifier))
+        for key, link in record.links.items():
+            why = refused.get((name, key[0])) if refused else None
             if link.refused != why:
                 link.refused, link.dirty = why, True
+                evidence.noted[name, key] = link
 
 
 def _words(refusal: Refusal) -> str:

@@ -2,13 +2,18 @@
 
 :class:`Evidence` begins as what was read under the lock. :meth:`Evidence.add` folds one item into it and notes what
 has to be written; nothing here decides who is who. Folding is idempotent, and the order of items does not matter, but
-for an operator's word, whose records must be known by then: the latest version of a record wins (ties go to the
-greater digest), a link's sight is the union of all sights.
+for an operator's word, whose records must be known by then:
+
+* the latest version of a record or order wins (ties go to the greater digest), and with it what it states;
+* a link's sight is the union of all sights; whether it holds depends on the latest word for and against it;
+* of two words on one pair of records the later one counts.
+
+So nothing is forgotten: a link that holds no longer stays as an ended one, since an older word may come later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
@@ -16,7 +21,9 @@ from typing import Final
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import (
     Assertion,
+    BanExpiry,
     Customer,
+    Deletion,
     Event,
     IdentifierKey,
     IdentifierLink,
@@ -25,9 +32,13 @@ from onefold.graph.model import (
     OperatorBan,
     OperatorMatch,
     Order,
+    OwnItem,
     PropertyValue,
+    Recheck,
     RecordName,
     Refund,
+    Withdrawal,
+    split_name,
 )
 from onefold.graph.policy import Label
 from onefold.graph.resolve import Ban, Edges, Link, Match
@@ -39,18 +50,29 @@ LinkKey = tuple[IdentifierKey, str, str]
 NEVER: Final[Instant] = -(1 << 62)
 """Before any instant: the version of a record that others only spoke of."""
 
+UNSEEN: Final[Instant] = 1 << 62
+"""After any instant: the first sight of a link that was only ever taken back."""
+
 
 @dataclass(slots=True)
 class LinkState:
     """One link of a record, as stored and as it will be."""
 
-    first_seen: Instant
-    last_seen: Instant
-    observations: int = 1
+    first_seen: Instant = UNSEEN
+    last_seen: Instant = NEVER
+    observations: int = 0
+    stated_by: str | None = None
+    """The digest of the last version of its record that said so; None if no version ever did."""
+    sighted_at: Instant = NEVER
+    """When anything but a version of the record last said so: an order, an event, a link."""
+    withdrawn_at: Instant = NEVER
+    """Up to when its source took its word back."""
     refused: str | None = None
     """Why the policy keeps this link from joining; None where it does join or has nothing to join."""
-    stored: bool = False
+    stored: bool | None = None
+    """Whether it is in the graph as one that holds (True) or has ended (False); None if it is not there."""
     dirty: bool = False
+    """Whether any of this differs from what is stored."""
 
     def see(self, at: Instant) -> bool:
         """Note one more sight; True if it says anything new."""
@@ -58,22 +80,50 @@ class LinkState:
             return False
         self.first_seen, self.last_seen = min(at, self.first_seen), max(at, self.last_seen)
         self.observations += 1
-        self.dirty = True
         return True
 
 
 @dataclass(slots=True)
 class RecordState:
-    """A customer or a guest order: where it stands, and its links."""
+    """A customer or an order as a record: where it stands, and its links."""
 
     name: RecordName
     identity: str | None = None
+    """None for one that is nobody's: new, deleted, a customer's order, or only ever spoken against."""
     component: str | None = None
     created_at: Instant | None = None
     """When it came into the graph; None until it is written."""
     observed_at: Instant = NEVER
     digest: str = ""
+    deleted_at: Instant | None = None
+    ended: bool = False
+    """Whether ended links of it are stored."""
+    spoken_for: bool = False
+    """Whether anybody ever said that it is: by a version, an order, an event, a link or a match."""
+    claimed: bool = False
+    """Whether it is a customer's order, and so no record."""
     links: dict[LinkKey, LinkState] = field(default_factory=dict)
+
+    @property
+    def stored(self) -> bool:
+        """Whether its node is in the graph."""
+        return self.created_at is not None
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a record that belongs to somebody."""
+        return self.spoken_for and not self.claimed and (self.deleted_at is None or self.observed_at > self.deleted_at)
+
+    def holds(self, link: LinkState) -> bool:
+        """Whether one of its links holds: the latest word for it is later than every word against it."""
+        said_at = link.sighted_at
+        if link.stated_by == self.digest and self.observed_at > said_at:
+            said_at = self.observed_at
+        return said_at > link.withdrawn_at and (self.deleted_at is None or said_at > self.deleted_at) and self.live
+
+    def standing(self) -> Iterator[tuple[LinkKey, LinkState]]:
+        """Its links that hold."""
+        return ((key, link) for key, link in self.links.items() if self.holds(link))
 
 
 @dataclass(slots=True)
@@ -97,11 +147,22 @@ class IdentifierState:
 
 @dataclass(slots=True)
 class OrderState:
-    """A stored order: which version it is, and whose."""
+    """An order: which version it is, and whose."""
 
-    observed_at: Instant
-    digest: str
-    customer: RecordName | None
+    observed_at: Instant = NEVER
+    digest: str = ""
+    customer: RecordName | None = None
+    """None for a guest order."""
+    deleted_at: Instant | None = None
+    placed_by: RecordName | None = None
+    """The customer it hangs on in the graph."""
+    stored: bool = False
+
+    @property
+    def owner(self) -> RecordName | None:
+        """The customer it is to hang on; None for a guest order and a deleted one."""
+        deleted = self.deleted_at is not None and self.observed_at <= self.deleted_at
+        return None if deleted else self.customer
 
 
 @dataclass(slots=True)
@@ -114,14 +175,14 @@ class Touched:
     identifiers: set[IdentifierKey] = field(default_factory=set)
 
     @classmethod
-    def by(cls, items: Iterable[Item]) -> Touched:
+    def by(cls, items: Iterable[Item | OwnItem]) -> Touched:
         """What these items name."""
         touched = cls()
         for item in items:
             touched._add(item)
         return touched
 
-    def _add(self, item: Item) -> None:
+    def _add(self, item: Item | OwnItem) -> None:
         match item:
             case Customer():
                 self.records.add(item.name)
@@ -139,8 +200,19 @@ class Touched:
             case IdentifierLink():
                 self.records.add(item.customer)
                 self.identifiers.add(item.assertion.identifier)
-            case OperatorMatch() | OperatorBan():
+            case OperatorMatch() | OperatorBan() | BanExpiry():
                 self.records.update((item.a, item.b))
+            case Withdrawal():
+                self.records.add(item.customer)
+                self.identifiers.add(item.identifier)
+            case Deletion():
+                label, key = split_name(item.record)
+                self.records.add(item.record)
+                if label == "order":
+                    self.orders.add(key)
+            case Recheck():
+                self.records.update(item.records)
+                self.identifiers.update(item.recount)
 
 
 @dataclass(slots=True)
@@ -151,29 +223,34 @@ class Evidence:
     identifiers: dict[IdentifierKey, IdentifierState] = field(default_factory=dict)
     matches: dict[tuple[RecordName, RecordName], Instant] = field(default_factory=dict)
     bans: dict[tuple[RecordName, RecordName], Ban] = field(default_factory=dict)
+    lapsed: set[tuple[RecordName, RecordName]] = field(default_factory=set)
+    """Those of the bans whose time is over."""
     orders: dict[str, OrderState] = field(default_factory=dict)
     events: set[str] = field(default_factory=set)
     recounted: set[IdentifierKey] = field(default_factory=set)
     """Shared identifiers whose every record is here, so that it can be told whether they still are."""
 
-    suspects: set[IdentifierKey] = field(default_factory=set)
-    """Shared identifiers that may be shared no longer: a guest order at them has become more like another one."""
-    new_records: list[RecordState] = field(default_factory=list)
-    new_links: list[tuple[RecordName, LinkKey]] = field(default_factory=list)
+    noted: dict[tuple[RecordName, LinkKey], LinkState] = field(default_factory=dict)
+    """The links of which anything new was said."""
+    recount: set[IdentifierKey] = field(default_factory=set)
+    """Identifiers that somebody wants counted anew."""
+    changed: dict[RecordName, RecordState] = field(default_factory=dict)
+    """Records that are new, or whose deletion or standing changed."""
     new_matches: list[OperatorMatch] = field(default_factory=list)
     new_bans: list[OperatorBan] = field(default_factory=list)
+    expired: list[BanExpiry] = field(default_factory=list)
     new_events: list[Event] = field(default_factory=list)
     customers: dict[RecordName, Customer] = field(default_factory=dict)
     """Customers whose traits are to be written."""
     placed: dict[str, Order] = field(default_factory=dict)
     """Orders to be written, by key."""
+    superseded: set[RecordName] = field(default_factory=set)
+    """Customers and orders whose stored version gives way to another one."""
     refunds: dict[str, dict[str, tuple[Instant, Refund]]] = field(default_factory=dict)
     """Refunds to be written, by order key and refund id, with the version of the order that says so; the latest
     version of each wins, and those that a version leaves out stay."""
-    rewritten: set[str] = field(default_factory=set)
-    """Keys of those of them that replace a stored version."""
 
-    def add(self, item: Item) -> bool:
+    def add(self, item: Item | OwnItem) -> bool:
         """Fold one item in; True if it says anything that was not known.
 
         Raises InvalidInput, leaving everything as it was, if the item contradicts what is stored.
@@ -186,71 +263,114 @@ class Evidence:
             case Event():
                 return self._add_event(item)
             case IdentifierLink():
-                record = self._record(item.customer)
-                return self._assert(record, item.assertion, item.source, item.at)
+                return self._sight(self._spoken_for(item.customer), item.assertion, item.source, item.at)
             case OperatorMatch():
                 return self._add_match(item)
             case OperatorBan():
                 return self._add_ban(item)
+            case Withdrawal():
+                return self._add_withdrawal(item)
+            case Deletion():
+                return self._add_deletion(item)
+            case BanExpiry():
+                return self._add_expiry(item)
+            case Recheck():
+                self.recount |= item.recount
+                return False
 
     def edges(self) -> Edges:
-        """All of it as rows for :func:`onefold.graph.resolve.resolve`."""
+        """All of it that holds, as rows for :func:`onefold.graph.resolve.resolve`."""
+        live = {name: record for name, record in self.records.items() if record.live}
         return Edges(
             links=[
                 Link(name, identifier, source, assurance, link.first_seen)
-                for name, record in self.records.items()
-                for (identifier, source, assurance), link in record.links.items()
+                for name, record in live.items()
+                for (identifier, source, assurance), link in record.standing()
             ],
-            matches=[Match(a, b, at) for (a, b), at in self.matches.items()],
-            records=self.records.keys(),
+            matches=[Match(a, b, at) for (a, b), at in self.matches.items() if a in live and b in live],
+            records=live.keys(),
             shared=[
                 key for key, identifier in self.identifiers.items() if identifier.shared and key not in self.recounted
             ],
         )
 
+    def standing_bans(self) -> list[Ban]:
+        """The bans that hold. One holds until the service has said that its time is over, and not until some clock has
+        passed its end: replicas whose clocks differ then still agree."""
+        return [ban._replace(expires_at=None) for pair, ban in self.bans.items() if pair not in self.lapsed]
+
+    def suspects(self) -> set[IdentifierKey]:
+        """Shared identifiers that may be shared no longer: a link of theirs has ended, or a guest order at them has
+        become more like another one."""
+        suspects = {key for key in self.recount if self.identifiers[key].shared}
+        for (name, (identifier, _, _)), link in self.noted.items():
+            record = self.records[name]
+            if bool(link.stored) == record.holds(link):
+                continue
+            if link.stored and self.identifiers[identifier].shared:
+                suspects.add(identifier)
+            if name.startswith("order:") and record.stored:
+                suspects.update(v for v, _, _ in record.links if self.identifiers[v].shared)
+        return suspects - self.recounted
+
+    # -- what records say ------------------------------------------------------------------------------------------
+
     def _add_customer(self, item: Customer) -> bool:
-        record = self._record(item.name)
-        new = [self._assert(record, a, item.source, item.observed_at) for a in item.assertions]
-        digest = _digest(item.traits, item.properties)
-        if (item.observed_at, digest) > (record.observed_at, record.digest):
-            changed = digest != record.digest
-            record.observed_at, record.digest = item.observed_at, digest
-            self.customers[item.name] = item
-            return changed or any(new)
-        return any(new)
+        record = self._spoken_for(item.name)
+        digest = _customer_digest(item)
+        if (item.observed_at, digest) <= (record.observed_at, record.digest):
+            return self._state(record, item.assertions, item.source, item.observed_at, digest)
+        changed = digest != record.digest
+        if changed and record.digest:
+            self.superseded.add(item.name)
+        self._replace(record, item.observed_at, digest)
+        self.customers[item.name] = item
+        return self._state(record, item.assertions, item.source, item.observed_at, digest) or changed
 
     def _add_order(self, item: Order) -> bool:
         digest = _order_digest(item)
-        stored = self.orders.get(item.key)
-        if stored is not None and stored.customer != item.customer:
-            whose = stored.customer or "nobody (a guest order)"
-            raise InvalidInput(
-                [Violation("order.customer", f"must stay as first recorded: this order belongs to {whose}")]
-            )
-        record = self._record(item.customer or item.name)
-        new = [self._assert(record, a, item.source, item.placed_at) for a in item.assertions]
-        if item.customer is None and record.identity is not None and any(new):
-            self.suspects.update(v for v, _, _ in record.links if self.identifiers[v].shared)
-        if item.refunds and (stored is None or stored.digest != digest):
-            refunds = self.refunds.setdefault(item.key, {})
-            for refund in item.refunds:
-                known = refunds.get(refund.refund_id)
-                if known is None or (item.observed_at, _hex(refund)) > (known[0], _hex(known[1])):
-                    refunds[refund.refund_id] = (item.observed_at, refund)
-        if stored is not None and (item.observed_at, digest) <= (stored.observed_at, stored.digest):
-            return any(new)
-        if stored is not None and item.key not in self.placed:
-            self.rewritten.add(item.key)
-        self.orders[item.key] = OrderState(item.observed_at, digest, item.customer)
-        self.placed[item.key] = item
-        return stored is None or stored.digest != digest or any(new)
+        order = self.orders.setdefault(item.key, OrderState())
+        if item.refunds and order.digest != digest:
+            self._add_refunds(item)
+        latest = (item.observed_at, digest) > (order.observed_at, order.digest)
+        changed = latest and digest != order.digest
+        if latest:
+            if changed and order.stored:
+                self.superseded.add(item.name)
+            order.observed_at, order.digest, order.customer = item.observed_at, digest, item.customer
+            self.placed[item.key] = item
+            if (guest := self.records.get(item.name)) is not None:
+                self._claim(guest, order)
+        if item.customer is not None:
+            customer = self._spoken_for(item.customer)
+            new = [self._sight(customer, a, item.source, item.placed_at) for a in item.assertions]
+            return changed or any(new)
+        guest = self._spoken_for(item.name)
+        self._claim(guest, order)
+        if latest:
+            self._replace(guest, item.observed_at, digest)
+        return self._state(guest, item.assertions, item.source, item.placed_at, digest) or changed
+
+    def _claim(self, guest: RecordState, order: OrderState) -> None:
+        """Note whether the order is a customer's: then it is a record of its own no longer."""
+        claimed = order.customer is not None
+        if guest.claimed != claimed:
+            guest.claimed = claimed
+            self._reconsider(guest)
+
+    def _add_refunds(self, item: Order) -> None:
+        refunds = self.refunds.setdefault(item.key, {})
+        for refund in item.refunds:
+            known = refunds.get(refund.refund_id)
+            if known is None or (item.observed_at, _hex(refund)) > (known[0], _hex(known[1])):
+                refunds[refund.refund_id] = (item.observed_at, refund)
 
     def _add_event(self, item: Event) -> bool:
         new = False
         if item.customer is not None:
-            record = self._record(item.customer)
+            record = self._spoken_for(item.customer)
             if item.device is not None:
-                new = self._assert(record, Assertion(item.device, item.assurance), item.source, item.at)
+                new = self._sight(record, Assertion(item.device, item.assurance), item.source, item.at)
         elif item.device is not None:
             device = self._identifier(item.device)
             if not device.has_events:
@@ -261,9 +381,38 @@ class Evidence:
         self.new_events.append(item)
         return True
 
+    def _add_withdrawal(self, item: Withdrawal) -> bool:
+        record = self._record(item.customer)
+        # Sights that are older may come later, of whatever assurance: they find the withdrawal under none.
+        taken_back = self._link(record, item.identifier, item.source, "")
+        if item.at <= taken_back.withdrawn_at:
+            return False
+        for key, link in record.links.items():
+            if key[:2] == (item.identifier, item.source):
+                link.withdrawn_at = item.at
+                self._note(record, key, link)
+        return True
+
+    def _add_deletion(self, item: Deletion) -> bool:
+        record = self._record(item.record)
+        if record.deleted_at is not None and item.at <= record.deleted_at:
+            return False
+        label, key = split_name(item.record)
+        if label == "order":
+            order = self.orders.setdefault(key, OrderState())
+            order.deleted_at = item.at
+            if order.placed_by is not None:
+                self.superseded.add(item.record)
+        record.deleted_at = item.at
+        self.changed[item.record] = record
+        self._reconsider(record)
+        return True
+
+    # -- what operators say ----------------------------------------------------------------------------------------
+
     def _add_match(self, item: OperatorMatch) -> bool:
         self._known("match", item.a, item.b)
-        pair = (min(item.a, item.b), max(item.a, item.b))
+        pair = _pair(item.a, item.b)
         if item.at >= self.matches.get(pair, item.at + 1):
             return False
         self.matches[pair] = item.at
@@ -272,13 +421,23 @@ class Evidence:
 
     def _add_ban(self, item: OperatorBan) -> bool:
         self._known("ban", item.a, item.b)
-        pair = (min(item.a, item.b), max(item.a, item.b))
+        pair = _pair(item.a, item.b)
         stored = self.bans.get(pair)
         ban = Ban(*pair, item.at, item.expires_at)
         if stored is not None and _latest(ban) <= _latest(stored):
             return False
         self.bans[pair] = ban
+        self.lapsed.discard(pair)
         self.new_bans.append(item)
+        return True
+
+    def _add_expiry(self, item: BanExpiry) -> bool:
+        pair = _pair(item.a, item.b)
+        ban = self.bans.get(pair)
+        if ban is None or ban.at != item.said_at or ban.expires_at is None or pair in self.lapsed:
+            return False
+        self.lapsed.add(pair)
+        self.expired.append(item)
         return True
 
     def _known(self, what: str, *names: RecordName) -> None:
@@ -290,11 +449,20 @@ class Evidence:
         if unknown:
             raise InvalidInput(unknown)
 
+    # -- records, identifiers, links -------------------------------------------------------------------------------
+
     def _record(self, name: RecordName) -> RecordState:
         record = self.records.get(name)
         if record is None:
             record = self.records[name] = RecordState(name)
-            self.new_records.append(record)
+            self.changed[name] = record
+        return record
+
+    def _spoken_for(self, name: RecordName) -> RecordState:
+        record = self._record(name)
+        if not record.spoken_for:
+            record.spoken_for = True
+            self.changed[name] = record
         return record
 
     def _identifier(self, key: IdentifierKey) -> IdentifierState:
@@ -303,15 +471,62 @@ class Evidence:
             identifier = self.identifiers[key] = IdentifierState(key)
         return identifier
 
-    def _assert(self, record: RecordState, assertion: Assertion, source: str, at: Instant) -> bool:
-        self._identifier(assertion.identifier)
-        key = (assertion.identifier, source, assertion.assurance.value)
+    def _link(self, record: RecordState, identifier: IdentifierKey, source: str, assurance: str) -> LinkState:
+        key = (identifier, source, assurance)
         link = record.links.get(key)
-        if link is not None:
-            return link.see(at)
-        record.links[key] = LinkState(at, at)
-        self.new_links.append((record.name, key))
-        return True
+        if link is None:
+            self._identifier(identifier)
+            taken_back = record.links.get((identifier, source, ""))
+            link = record.links[key] = LinkState()
+            if taken_back is not None:
+                link.withdrawn_at = taken_back.withdrawn_at
+        return link
+
+    def _sight(self, record: RecordState, assertion: Assertion, source: str, at: Instant) -> bool:
+        """Note that something other than a version says so; True if that is new."""
+        key = (assertion.identifier, source, assertion.assurance.value)
+        link = self._link(record, *key)
+        new = link.see(at)
+        if at > link.sighted_at:
+            link.sighted_at, new = at, True
+        if new:
+            self._note(record, key, link)
+        return new
+
+    def _state(
+        self, record: RecordState, assertions: Iterable[Assertion], source: str, at: Instant, digest: str
+    ) -> bool:
+        """Note what a version of the record says; True if any of it is new."""
+        anything, latest = False, digest == record.digest
+        for assertion in assertions:
+            key = (assertion.identifier, source, assertion.assurance.value)
+            link = self._link(record, *key)
+            new = link.see(at)
+            if (latest and link.stated_by != digest) or link.stated_by is None:
+                link.stated_by, new = digest, True
+            if new:
+                self._note(record, key, link)
+            anything |= new
+        return anything
+
+    def _replace(self, record: RecordState, observed_at: Instant, digest: str) -> None:
+        """Make way for the latest version: what earlier ones said is said no longer."""
+        record.observed_at, record.digest = observed_at, digest
+        if record.deleted_at is not None:
+            self.changed[record.name] = record
+        self._reconsider(record)
+
+    def _note(self, record: RecordState, key: LinkKey, link: LinkState) -> None:
+        link.dirty = True
+        self.noted[record.name, key] = link
+
+    def _reconsider(self, record: RecordState) -> None:
+        """Note all of a record's links: whether they hold may have changed with the record."""
+        self.noted.update(((record.name, key), link) for key, link in record.links.items())
+
+
+def _pair(a: RecordName, b: RecordName) -> tuple[RecordName, RecordName]:
+    return (a, b) if a < b else (b, a)
 
 
 def _latest(ban: Ban) -> tuple[Instant, float]:
@@ -319,19 +534,28 @@ def _latest(ban: Ban) -> tuple[Instant, float]:
     return ban.at, float("inf") if ban.expires_at is None else ban.expires_at
 
 
-def _digest(*parts: Mapping[str, PropertyValue]) -> str:
-    """Sixteen hexadecimal digits that differ when the content does."""
-    return _hex([sorted(part.items()) for part in parts])
+def _customer_digest(item: Customer) -> str:
+    """Sixteen hexadecimal digits that differ when what a version says does."""
+    return _hex([_said(item.assertions), _sorted(item.traits), _sorted(item.properties)])
 
 
 def _order_digest(item: Order) -> str:
     return _hex(
         [
             (item.placed_at, item.utc_offset_minutes, item.currency, item.total, item.status, item.channel),
+            (item.customer, _said(item.assertions)),
             (item.payment_method, item.coupons, item.lines, item.refunds),
-            sorted(item.properties.items()),
+            _sorted(item.properties),
         ]
     )
+
+
+def _said(assertions: Iterable[Assertion]) -> list[tuple[str, str]]:
+    return sorted((a.identifier, a.assurance.value) for a in assertions)
+
+
+def _sorted(named: Mapping[str, PropertyValue]) -> list[tuple[str, PropertyValue]]:
+    return sorted(named.items())
 
 
 def _hex(content: object) -> str:

@@ -32,14 +32,21 @@ from onefold.graph.decide import Plan, Refused, decide
 from onefold.graph.errors import Conflict, DeadlineExceeded, InvalidInput, Unavailable, Violation
 from onefold.graph.evidence import Evidence, Touched
 from onefold.graph.model import (
+    BanExpiry,
     Customer,
+    Deletion,
     Event,
     IdentifierKey,
     IdentifierLink,
     Instant,
     Item,
+    OperatorBan,
+    OperatorMatch,
     Order,
+    OwnItem,
+    Recheck,
     RecordName,
+    Withdrawal,
 )
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import Refusal, RefusalReason
@@ -67,7 +74,7 @@ class Outcome:
 class Batch:
     """What one caller sent in one call."""
 
-    items: Sequence[Item]
+    items: Sequence[Item | OwnItem]
     request_id: str = ""
     """A repeat of the same id gets the first answer; empty for none."""
 
@@ -165,7 +172,7 @@ def _work(tx: neo4j.Transaction, writer: Writer, batches: Sequence[Batch]) -> li
     items = [item for batch in new for item in batch.items]
     if items:
         evidence, before, accepted = _gather(tx, writer.policy, items, lock)
-        plan = decide(evidence, writer.policy, now, writer.new_id)
+        plan = decide(evidence, writer.policy, writer.new_id)
         store.write(tx, evidence, plan, writer.policy, now, lock)
         outcomes = iter(_outcomes(items, accepted, before, plan))
         for batch in new:
@@ -179,24 +186,30 @@ _Said = bool | tuple[Violation, ...]
 
 
 def _gather(
-    tx: neo4j.Transaction, policy: Policy, items: Sequence[Item], lock: str
+    tx: neo4j.Transaction, policy: Policy, items: Sequence[Item | OwnItem], lock: str
 ) -> tuple[Evidence, dict[str, str], list[_Said]]:
     """All evidence that bears on the items, with them in it; who was who before; and what each item said."""
     touched = Touched.by(items)
-    evidence = store.read(tx, touched, policy, lock)
-    before = _identities(evidence)
-    accepted = [_fold(evidence, item) for item in items]
-    if evidence.suspects:
-        touched.records |= store.holders(tx, evidence)
-        recounted = evidence.suspects
-        evidence = store.read(tx, touched, policy, lock)
+    evidence, before, accepted = _read_and_fold(tx, policy, items, touched, lock)
+    suspects = evidence.suspects()
+    if suspects:
+        # Who adds to a shared identifier looks at it again with the log's head in hand: nobody can from here on.
+        store.lock_log(tx, lock)
+        touched.records |= store.holders(tx, evidence, suspects, policy)
+        recounted = evidence.recounted
+        evidence, before, accepted = _read_and_fold(tx, policy, items, touched, lock)
         evidence.recounted = recounted
-        before = _identities(evidence)
-        accepted = [_fold(evidence, item) for item in items]
     return evidence, before, accepted
 
 
-def _fold(evidence: Evidence, item: Item) -> _Said:
+def _read_and_fold(
+    tx: neo4j.Transaction, policy: Policy, items: Sequence[Item | OwnItem], touched: Touched, lock: str
+) -> tuple[Evidence, dict[str, str], list[_Said]]:
+    evidence = store.read(tx, touched, policy, lock)
+    return evidence, _identities(evidence), [_fold(evidence, item) for item in items]
+
+
+def _fold(evidence: Evidence, item: Item | OwnItem) -> _Said:
     try:
         return evidence.add(item)
     except InvalidInput as err:
@@ -210,7 +223,7 @@ def _identities(evidence: Evidence) -> dict[str, str]:
 
 
 def _outcomes(
-    items: Iterable[Item],
+    items: Iterable[Item | OwnItem],
     accepted: Iterable[_Said],
     before: Mapping[str, str],
     plan: Plan,
@@ -223,7 +236,7 @@ def _outcomes(
 
 
 def _outcome(
-    item: Item,
+    item: Item | OwnItem,
     said: _Said,
     before: Mapping[str, str],
     plan: Plan,
@@ -245,7 +258,7 @@ def _outcome(
     )
 
 
-def _subject(item: Item) -> tuple[RecordName | None, IdentifierKey | None, frozenset[IdentifierKey]]:
+def _subject(item: Item | OwnItem) -> tuple[RecordName | None, IdentifierKey | None, frozenset[IdentifierKey]]:
     """The record an item is about, or its device, and the identifiers it names."""
     match item:
         case Customer():
@@ -256,8 +269,14 @@ def _subject(item: Item) -> tuple[RecordName | None, IdentifierKey | None, froze
             return item.customer, item.device, frozenset((item.device,) if item.device else ())
         case IdentifierLink():
             return item.customer, None, frozenset((item.assertion.identifier,))
-        case _:
+        case Withdrawal():
+            return item.customer, None, frozenset((item.identifier,))
+        case Deletion():
+            return item.record, None, frozenset()
+        case OperatorMatch() | OperatorBan() | BanExpiry():
             return item.a, None, frozenset()
+        case Recheck():
+            return None, None, frozenset()
 
 
 # -- answers to request ids ------------------------------------------------------------------------------------------

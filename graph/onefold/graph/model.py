@@ -190,8 +190,50 @@ class OperatorBan:
     expires_at: Instant | None = None
 
 
-Item = Customer | Order | Event | IdentifierLink | OperatorMatch | OperatorBan
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A source's word that a customer record no longer has an identifier, however the source came to know it."""
+
+    source: str
+    customer: RecordName
+    identifier: IdentifierKey
+    at: Instant
+    """What the source saw until then is taken back; what it sees later counts again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A source's word that it deleted one of its records: a customer, or an order."""
+
+    record: RecordName
+    at: Instant
+    """Versions of the record until then are gone; a later one brings it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class BanExpiry:
+    """The service's own word that a ban's time is over."""
+
+    a: RecordName
+    b: RecordName
+    said_at: Instant
+    """Which ban on these two: the one that an operator set then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """The service's own wish to have some records decided again, with all that hangs together with them."""
+
+    records: frozenset[RecordName]
+    recount: frozenset[IdentifierKey] = frozenset()
+    """Identifiers to be counted anew: whether they are shared is not believed."""
+
+
+Item = Customer | Order | Event | IdentifierLink | OperatorMatch | OperatorBan | Withdrawal | Deletion
 """One thing a caller asks to be ingested."""
+
+OwnItem = BanExpiry | Recheck
+"""One thing the service asks of itself."""
 
 TRAITS: Final[Mapping[str, type]] = {
     "full_name": str,

@@ -12,7 +12,7 @@ from onefold.graph.cypher import RECORD_LABELS, RECORD_LINK_TYPES
 from onefold.graph.evidence import LinkState
 from onefold.graph.model import IdentifierKey, Instant, RecordName, kind_of, split_name
 from onefold.graph.policy import Policy
-from onefold.graph.resolve import PPM, Partition, Refusal, RefusalReason, resolve, standing
+from onefold.graph.resolve import PPM, Partition, Refusal, RefusalReason, resolve
 
 POLICY: Final = "policy"
 """Who asserts a match that several identifiers make together."""
@@ -83,8 +83,7 @@ class Network:
 
 def network(component: Component, policy: Policy, now: Instant) -> Network:
     """All nodes and edges of some components, and what ``resolve`` says of them at ``now``."""
-    bans = standing(component.evidence.bans.values(), now)
-    partition, refusals = resolve(component.evidence.edges(), policy, bans)
+    partition, refusals = resolve(component.evidence.edges(), policy, component.evidence.standing_bans())
     edges = [*_links(component, partition, refusals, policy), *_words(component, refusals, now)]
     edges += _accumulated(partition, refusals)
     return Network(

@@ -11,7 +11,7 @@ import neo4j
 
 from onefold.graph.errors import Conflict
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _KEYS: Final = {
     "Schema": "key",
@@ -28,6 +28,7 @@ _KEYS: Final = {
     "Decision": "id",
     "DecisionLog": "key",
     "Request": "key",
+    "Expiry": "key",
 }
 
 _INDEXES: Final = (
@@ -37,6 +38,8 @@ _INDEXES: Final = (
     ("Device", "component"),
     ("Device", "identity"),
     ("Decision", "sequence"),
+    ("Expiry", "due_at"),
+    ("Version", "customer"),
 )
 
 

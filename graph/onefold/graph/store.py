@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import neo4j
 
@@ -18,8 +19,10 @@ from onefold.graph import cypher
 from onefold.graph.decide import Decision, Placement, Plan
 from onefold.graph.evidence import (
     NEVER,
+    UNSEEN,
     Evidence,
     IdentifierState,
+    LinkKey,
     LinkState,
     OrderState,
     RecordState,
@@ -27,9 +30,12 @@ from onefold.graph.evidence import (
 )
 from onefold.graph.model import (
     PROPERTY_PREFIX,
+    BanExpiry,
     Customer,
     IdentifierKey,
     Instant,
+    OperatorBan,
+    OperatorMatch,
     Order,
     PropertyValue,
     RecordName,
@@ -38,7 +44,7 @@ from onefold.graph.model import (
     split_name,
 )
 from onefold.graph.policy import Label, Policy
-from onefold.graph.resolve import Ban
+from onefold.graph.resolve import Ban, Edges, Link, resolve
 
 Rows = list[Any]
 
@@ -50,49 +56,168 @@ class StaleRead(Exception):
 def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> Evidence:
     """The stored evidence of every component that the batch touches, locked until the transaction ends.
 
-    ``lock`` must be unique to the transaction. Raises StaleRead if the batch's nodes changed component between
-    being found and being locked.
+    Adds to ``touched`` the guest orders among the orders. ``lock`` must be unique to the transaction. Raises StaleRead
+    if the batch's nodes changed component between being found and being locked.
     """
     keys = _keys_by_label(touched, policy)
     record = tx.run(cypher.READ_AND_LOCK, {**keys, "lock": lock}).single(strict=True)
-    evidence = Evidence()
+    orders = _read_orders(tx, touched, lock)
+    guests = {f"order:{key}" for key, order in orders.items() if order.placed_by is None} - touched.records
+    if guests:
+        touched.records |= guests  # records, whosever the batch says they are
+        return read(tx, touched, policy, lock)
+    evidence = Evidence(orders=orders)
     take_members(evidence, record["customers"], record["orders"], record["devices"])
-    fetched = evidence.records.keys()
+    nobodys: dict[str, list[str]] = defaultdict(list)
+    loose: dict[Label, list[str]] = defaultdict(list)
     for name, component, identity, shared, events in record["touched"]:
-        is_record = name not in touched.identifiers
-        if component is not None and name not in (fetched if is_record else evidence.identifiers):
-            raise StaleRead(name)
-        if not is_record and component is None:
+        if name in touched.identifiers:
+            if component is not None:
+                _fresh(name, evidence.identifiers)
+                continue
             label = policy.kind(kind_of(name)).label
             _take_identifier(evidence, name, label, component, identity, shared, events)
-    if touched.orders:
-        for key, observed_at, digest, customer in tx.run(cypher.READ_ORDERS, orders=sorted(touched.orders)):
-            whose = None if customer is None else f"customer:{customer}"
-            evidence.orders[key] = OrderState(observed_at, digest, whose)
+            if not shared and not policy.is_blocked(name):
+                loose[label].append(name)
+        elif component is not None:
+            _fresh(name, evidence.records)
+        else:
+            of, key = split_name(name)
+            nobodys[of].append(key)
+    _take_nobodys(tx, evidence, nobodys, lock)
+    _lock_loose(tx, loose, lock)
+    beyond = _take_ended(tx, evidence, touched)
+    if beyond:
+        touched.identifiers |= beyond
+        return read(tx, touched, policy, lock)
     if touched.events:
         evidence.events.update(r[0] for r in tx.run(cypher.READ_EVENTS, events=sorted(touched.events)))
     return evidence
+
+
+def _fresh(name: str, fetched: Collection[str]) -> None:
+    if name not in fetched:
+        raise StaleRead(name)
+
+
+def _read_orders(tx: neo4j.Transaction, touched: Touched, lock: str) -> dict[str, OrderState]:
+    """The stored orders of the batch, locked: one may change hands between two components."""
+    if not touched.orders:
+        return {}
+    orders = {}
+    found = tx.run(cypher.READ_ORDERS, orders=sorted(touched.orders), lock=lock)
+    for key, observed_at, digest, deleted_at, customer in found:
+        whose = None if customer is None else f"customer:{customer}"
+        observed_at = NEVER if observed_at is None else observed_at
+        orders[key] = OrderState(observed_at, digest or "", whose, deleted_at, placed_by=whose, stored=True)
+    return orders
+
+
+def _take_nobodys(tx: neo4j.Transaction, evidence: Evidence, nobodys: Mapping[str, list[str]], lock: str) -> None:
+    """Take in touched records that are in no component. Raises StaleRead if one has become somebody's meanwhile."""
+    for label, keys in nobodys.items():
+        for row, claimed in tx.run(cypher.READ_NOBODYS[label], keys=keys, lock=lock):
+            if row[1] is not None:
+                raise StaleRead(f"{label}:{row[0]}")
+            _take_record(evidence, label, row)
+            evidence.records[f"{label}:{row[0]}"].claimed = claimed
+
+
+def _lock_loose(tx: neo4j.Transaction, loose: Mapping[Label, list[str]], lock: str) -> None:
+    for label, keys in loose.items():
+        for key, component, shared in tx.run(cypher.LOCK_LOOSE[label], keys=keys, lock=lock):
+            if component is not None or shared:
+                raise StaleRead(key)
+
+
+def _take_ended(tx: neo4j.Transaction, evidence: Evidence, touched: Touched) -> set[IdentifierKey]:
+    """Take in the ended links of touched records to touched identifiers: what is said now may be older than what ended
+    them. Returns the identifiers that must be touched too, since a record that comes back brings its links with it."""
+    beyond = set()
+    for label in cypher.RECORD_LABELS:
+        keys = [
+            split_name(name)[1]
+            for name, record in evidence.records.items()
+            if record.ended and name in touched.records and name.startswith(label)
+        ]
+        for key, link in tx.run(cypher.READ_ENDED[label], keys=keys) if keys else ():
+            record = evidence.records[f"{label}:{key}"]
+            if link[0] in touched.identifiers:
+                _take_link(evidence, record, link, stored=False)
+            elif record.identity is None:
+                beyond.add(link[0])
+    return beyond
 
 
 def write(tx: neo4j.Transaction, evidence: Evidence, plan: Plan, policy: Policy, now: Instant, lock: str) -> None:
     """Everything that the batch adds and the plan decides; the decisions last, sealed.
 
     The log's head is locked by the last statements only, so that commits wait for one another as briefly as can be.
+    Raises StaleRead if an identifier that the batch took for shared is so no longer.
     """
     for text, rows in _statements(evidence, plan, policy):
         if rows:
             tx.run(text, rows=_Unspelled(rows), now=now).consume()
-    if plan.decisions:
-        _append(tx, plan.decisions, policy.version, now, lock)
+    believed = _believed_shared(evidence)
+    if plan.decisions or believed:
+        head = lock_log(tx, lock)
+        _still_shared(tx, believed)
+        _append(tx, plan.decisions, policy.version, now, head)
 
 
-def holders(tx: neo4j.Transaction, evidence: Evidence) -> set[RecordName]:
-    """Every record at the identifiers that the evidence suspects of being shared no longer."""
-    keys: dict[Label, list[str]] = defaultdict(list)
-    for key in sorted(evidence.suspects):
-        if (label := evidence.identifiers[key].label) is not None:
-            keys[label].append(key)
-    return {row[0] for label in keys for row in tx.run(cypher.READ_HOLDERS[label], keys=keys[label])}
+def _believed_shared(evidence: Evidence) -> dict[Label, list[str]]:
+    """The shared identifiers to which the batch adds links, without a look at who else is there."""
+    believed: dict[Label, set[str]] = defaultdict(set)
+    for (name, (key, _, _)), link in evidence.noted.items():
+        label = evidence.identifiers[key].label
+        begins = not link.stored and evidence.records[name].holds(link)
+        if begins and label and evidence.identifiers[key].shared and key not in evidence.recounted:
+            believed[label].add(key)
+    return {label: sorted(keys) for label, keys in believed.items()}
+
+
+def _still_shared(tx: neo4j.Transaction, believed: Mapping[Label, list[str]]) -> None:
+    """Whoever finds that an identifier is shared no longer holds the log's head from before counting: with the head in
+    hand, what is still marked as shared will stay so until this transaction is over."""
+    for label, keys in believed.items():
+        found = {row[0] for row in tx.run(cypher.READ_SHARED[label], keys=keys)}
+        if len(found) < len(keys):
+            raise StaleRead(min(set(keys) - found))
+
+
+def holders(tx: neo4j.Transaction, evidence: Evidence, suspects: Iterable[IdentifierKey], policy: Policy) -> set[str]:
+    """Every record at those of the suspects that may be shared no longer, given what the evidence says by now.
+
+    A hub is not read whole: most often the first few records show that it still is one.
+    """
+    names: set[RecordName] = set()
+    for key in sorted(suspects):
+        label = evidence.identifiers[key].label
+        if label is None:
+            continue
+        for limit in (_PROBE, _ALL):
+            rows = tx.run(cypher.READ_HOLDERS[label], key=key, limit=limit).values()
+            links = [
+                Link(name, identifier, source, assurance, 0)
+                for name, given in rows
+                for identifier, source, assurance in _given(evidence, name, given)
+            ]
+            if key in resolve(Edges(links), policy)[0].shared:
+                break
+            if len(rows) < limit or limit == _ALL:
+                names.update(name for name, _ in rows)
+                evidence.recounted.add(key)
+                break
+    return names
+
+
+def _given(evidence: Evidence, name: RecordName, given: Sequence[Sequence[str]]) -> Iterable[Sequence[str]]:
+    record = evidence.records.get(name)
+    return given if record is None else [key for key, _ in record.standing()]
+
+
+_PROBE: Final = 500
+_ALL: Final = 1 << 31
 
 
 class _Unspelled(list[Any]):
@@ -128,23 +253,50 @@ def take_members(evidence: Evidence, customers: Rows, orders: Rows, devices: Row
 
 
 def _take_record(evidence: Evidence, label: str, row: Sequence[Any]) -> None:
-    key, identity, component, created_at, observed_at, digest, links, matches, bans = row
+    key, identity, component, created_at, observed_at, digest, deleted_at, ended, links, matches, bans = row
     name = f"{label}:{key}"
     observed_at = NEVER if observed_at is None else observed_at
-    record = RecordState(name, identity, component, created_at, observed_at, digest or "")
-    for identifier, its_label, its_component, its_identity, shared, events, *link in links:
-        source, assurance, first_seen, last_seen, observations, refused = link
-        record.links[identifier, source, assurance] = LinkState(
-            first_seen, last_seen, observations, refused, stored=True
-        )
-        _take_identifier(evidence, identifier, its_label, its_component, its_identity, shared, events)
+    record = evidence.records[name] = RecordState(
+        name,
+        identity,
+        component,
+        created_at,
+        observed_at,
+        digest or "",
+        deleted_at,
+        bool(ended),
+        spoken_for=identity is not None or observed_at != NEVER,
+    )
+    for link in links:
+        _take_link(evidence, record, link, stored=True)
     for other, at in matches:
         a, b = sorted((name, f"customer:{other}"))
         evidence.matches[a, b] = at
-    for other, at, expires_at in bans:
+    for other, at, expires_at, lapsed in bans:
         a, b = sorted((name, f"customer:{other}"))
         evidence.bans[a, b] = Ban(a, b, at, expires_at)
-    evidence.records[name] = record
+        if lapsed:
+            evidence.lapsed.add((a, b))
+
+
+def _take_link(evidence: Evidence, record: RecordState, row: Sequence[Any], *, stored: bool) -> None:
+    key, label, component, identity, shared, events, source, assurance, *state = row
+    first_seen, last_seen, observations, stated_by, sighted_at, withdrawn_at, refused = state
+    last_seen = NEVER if last_seen is None else last_seen
+    if stated_by is None:
+        sighted_at = last_seen  # no version ever said so: all its sights were others'
+    record.links[key, source, assurance] = LinkState(
+        UNSEEN if first_seen is None else first_seen,
+        last_seen,
+        observations,
+        stated_by,
+        NEVER if sighted_at is None else sighted_at,
+        NEVER if withdrawn_at is None else withdrawn_at,
+        refused,
+        stored,
+    )
+    if key not in evidence.identifiers:
+        _take_identifier(evidence, key, label, component, identity, shared, events)
 
 
 def _take_identifier(
@@ -156,8 +308,7 @@ def _take_identifier(
     shared: bool,
     events: bool,
 ) -> None:
-    if key not in evidence.identifiers:
-        evidence.identifiers[key] = IdentifierState(key, identity, component, bool(shared), bool(events), label)
+    evidence.identifiers[key] = IdentifierState(key, identity, component, bool(shared), bool(events), label)
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
@@ -167,22 +318,16 @@ def _statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tupl
     """Each text with its rows, in an order in which every row finds what it refers to."""
     yield cypher.CREATE_IDENTITIES, [[i, anonymous] for i, anonymous in plan.new_identities.items()]
     yield cypher.NAME_IDENTITIES, plan.named
+    yield cypher.SPLIT_IDENTITIES, sorted(plan.split)
+    yield cypher.ERASE_IDENTITIES, plan.erased
     yield from _identifier_statements(evidence, plan, policy)
-    links = _new_links(evidence, policy)
-    yield from _record_statements(evidence, plan, links)
-    yield from _order_statements(evidence, plan)
-    yield from _link_statements(evidence, links)
-    yield (
-        cypher.SET_MATCHES,
-        [[*sorted((split_name(m.a)[1], split_name(m.b)[1])), m.actor, m.reason, m.at] for m in evidence.new_matches],
-    )
-    yield (
-        cypher.SET_BANS,
-        [
-            [*sorted((split_name(b.a)[1], split_name(b.b)[1])), b.actor, b.reason, b.at, b.expires_at]
-            for b in evidence.new_bans
-        ],
-    )
+    links = _Links(evidence, policy)
+    yield from _version_statements(evidence)
+    yield from _customer_statements(evidence, plan, links)
+    yield from _order_statements(evidence)
+    yield from _standing_statements(evidence, plan, links)
+    yield from links.statements()
+    yield from _word_statements(evidence)
     yield from _event_statements(evidence)
     yield cypher.RETIRE_IDENTITIES, [[old, new, decision] for old, (new, decision) in plan.retired.items()]
 
@@ -208,38 +353,68 @@ def _as_stored(placement: Placement) -> tuple[str | None, str | None, bool]:
     return placement.component, placement.identity, placement.shared
 
 
-def _record_statements(
-    evidence: Evidence, plan: Plan, links: Mapping[RecordName, Mapping[Label, Rows]]
-) -> Iterator[tuple[str, Rows]]:
-    created: Rows = []
-    described: Rows = []
-    for name, state in evidence.records.items():
+def _version_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
+    kept: dict[str, Rows] = defaultdict(list)
+    for name in sorted(evidence.superseded):
         label, key = split_name(name)
-        if label != "customer" or (state.identity is not None and name not in evidence.customers):
+        owner = evidence.orders[key].placed_by if label == "order" else None
+        kept[label].append([key, owner and split_name(owner)[1]])
+    for label in cypher.RECORD_LABELS:
+        yield cypher.KEEP_VERSIONS[label], kept[label]
+
+
+def _customer_statements(evidence: Evidence, plan: Plan, links: _Links) -> Iterator[tuple[str, Rows]]:
+    created: Rows = []
+    nobodys: Rows = []
+    described: Rows = []
+    for name in {**evidence.changed, **evidence.customers}:
+        label, key = split_name(name)
+        if label != "customer":
             continue
-        to = plan.records[name]
+        state, to = evidence.records[name], plan.records[name]
         properties = _customer_properties(key, evidence.customers.get(name), state.digest, to.component)
-        if state.identity is None:
-            by_label = links.get(name, {})
-            nested = [by_label.get(label, []) for label in cypher.IDENTIFIER_LABELS]
+        if not state.stored and state.live:
+            nested = links.of_new_customer(name)
             created.append([key, to.identity, properties, _known(state.observed_at), nested])
-        else:
+            continue
+        if not state.stored:
+            nobodys.append([key, properties["source"]])
+        if name in evidence.customers:
             described.append([key, properties, state.observed_at])
     yield cypher.CREATE_CUSTOMERS, created
+    yield cypher.CREATE_NOBODYS["customer"], nobodys
     yield cypher.DESCRIBE_CUSTOMERS, described
-    for label in cypher.RECORD_LABELS:
-        placed, moved = [], []
-        for name, state in evidence.records.items():
-            of, key = split_name(name)
-            to = plan.records[name]
-            if of != label or state.identity is None:
-                continue
+
+
+def _standing_statements(evidence: Evidence, plan: Plan, links: _Links) -> Iterator[tuple[str, Rows]]:
+    """Which identity stored records are members of, and which are nobody's."""
+    marked: dict[str, Rows] = defaultdict(list)
+    joined: dict[str, Rows] = defaultdict(list)
+    parted: dict[str, Rows] = defaultdict(list)
+    placed: dict[str, Rows] = defaultdict(list)
+    moved: dict[str, Rows] = defaultdict(list)
+    for name, state in evidence.records.items():
+        label, key = split_name(name)
+        to = plan.records[name]
+        ended = state.ended or name in links.ended
+        if ended != state.ended or (name in evidence.changed and state.deleted_at is not None):
+            marked[label].append([key, state.deleted_at, ended])
+        if state.identity is None:
+            if to.identity is not None and (state.stored or label == "order"):
+                joined[label].append([key, to.identity, to.component])
+        elif to.identity is None:
+            parted[label].append(key)
+        else:
             if state.component != to.component:
-                placed.append([key, to.component])
+                placed[label].append([key, to.component])
             if state.identity != to.identity:
-                moved.append([key, to.identity])
-        yield cypher.PLACE_RECORDS[label], placed
-        yield cypher.MOVE_RECORDS[label], moved
+                moved[label].append([key, to.identity])
+    for label in cypher.RECORD_LABELS:
+        yield cypher.MARK_RECORDS[label], marked[label]
+        yield cypher.JOIN_RECORDS[label], joined[label]
+        yield cypher.PART_RECORDS[label], parted[label]
+        yield cypher.PLACE_RECORDS[label], placed[label]
+        yield cypher.MOVE_RECORDS[label], moved[label]
 
 
 def _known(observed_at: Instant) -> Instant | None:
@@ -270,37 +445,54 @@ def _prefixed(properties: Mapping[str, PropertyValue]) -> Iterator[tuple[str, Pr
         yield PROPERTY_PREFIX + name, list(value) if isinstance(value, tuple) else value
 
 
-def _order_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Rows]]:
+def _order_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
     created: Rows = []
     described: Rows = []
+    cleared: Rows = []
     lines: Rows = []
-    joined: Rows = []
     products: dict[str, list[str]] = {}
-    by_customer: dict[str, list[str]] = defaultdict(list)
     for key, order in evidence.placed.items():
         state = evidence.orders[key]
         row = [key, _order_properties(order, state.digest), order.placed_at, order.observed_at]
-        (described if key in evidence.rewritten else created).append(row)
+        (described if state.stored else created).append(row)
+        if state.stored:
+            cleared.append(key)
         if order.lines:
             lines.append([key, list(_line_rows(order, products))])
-        if key in evidence.rewritten:
-            continue
-        if order.customer is not None:
-            by_customer[split_name(order.customer)[1]].append(key)
-        else:
-            to = plan.records[order.name]
-            joined.append([key, to.identity, to.component])
     yield cypher.CREATE_ORDERS, created
-    yield cypher.CLEAR_ORDERS, sorted(evidence.rewritten)
+    yield cypher.CREATE_NOBODYS["order"], _unknown_orders(evidence)
+    yield cypher.CLEAR_ORDERS, sorted(cleared)
     yield cypher.DESCRIBE_ORDERS, described
-    yield cypher.PLACE_ORDERS, [[c, orders] for c, orders in by_customer.items()]
-    yield cypher.JOIN_ORDERS, joined
+    yield from _owner_statements(evidence)
     yield cypher.MERGE_PRODUCTS, [products[key] for key in sorted(products)]
     yield cypher.CREATE_LINES, lines
     yield (
         cypher.MERGE_REFUNDS,
         [[key, list(_refund_rows(key, refunds.values()))] for key, refunds in evidence.refunds.items()],
     )
+
+
+def _unknown_orders(evidence: Evidence) -> Rows:
+    """Orders of which nothing is known but that they were deleted."""
+    return [
+        [key, key.partition(":")[0]]
+        for key, order in evidence.orders.items()
+        if not order.stored and key not in evidence.placed
+    ]
+
+
+def _owner_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
+    taken: Rows = []
+    placed: dict[str, list[str]] = defaultdict(list)
+    for key, order in evidence.orders.items():
+        if order.placed_by == order.owner:
+            continue
+        if order.placed_by is not None:
+            taken.append(key)
+        if order.owner is not None:
+            placed[split_name(order.owner)[1]].append(key)
+    yield cypher.TAKE_ORDERS, taken
+    yield cypher.PLACE_ORDERS, [[customer, orders] for customer, orders in placed.items()]
 
 
 def _order_properties(order: Order, digest: str) -> dict[str, Any]:
@@ -335,39 +527,98 @@ def _refund_rows(order: str, refunds: Iterable[tuple[Instant, Refund]]) -> Itera
         yield [key, refund.at, refund.amount, *what, observed_at]
 
 
-def _new_links(evidence: Evidence, policy: Policy) -> dict[RecordName, dict[Label, Rows]]:
-    """The rows of new links, by record and the identifier's label."""
-    rows: dict[RecordName, dict[Label, Rows]] = {}
-    for name, (identifier, source, assurance) in evidence.new_links:
-        kind = kind_of(identifier)
-        link = evidence.records[name].links[identifier, source, assurance]
-        confidence = policy.base_confidence(kind, assurance, source)
-        rows.setdefault(name, {}).setdefault(policy.kind(kind).label, []).append(
-            [identifier, source, assurance, confidence, link.first_seen, link.last_seen, link.observations]
-        )
-    return rows
+class _Links:
+    """What becomes of the links of which anything new was said."""
+
+    def __init__(self, evidence: Evidence, policy: Policy) -> None:
+        self._evidence = evidence
+        self._policy = policy
+        self.ended: set[RecordName] = set()
+        """Records with a link that holds no longer, or never held."""
+        self._created: dict[RecordName, dict[Label, Rows]] = {}
+        self._rows: dict[tuple[str, ...], Rows] = defaultdict(list)
+        for (name, key), link in evidence.noted.items():
+            if evidence.records[name].holds(link):
+                self._hold(name, key, link)
+            else:
+                self._end(name, key, link)
+
+    def of_new_customer(self, name: RecordName) -> list[Rows]:
+        """The rows of a new customer's links, by identifier label: they are written with the customer."""
+        created = self._created.pop(name, {})
+        return [created.get(label, []) for label in cypher.IDENTIFIER_LABELS]
+
+    def statements(self) -> Iterator[tuple[str, Rows]]:
+        """The statements for all links but those of new customers."""
+        rows = self._rows
+        created: dict[tuple[str, Label], Rows] = defaultdict(list)
+        for name, by_label in self._created.items():
+            record, key = split_name(name)
+            for label, links in by_label.items():
+                created[record, label].append([key, links])
+        for record in cypher.RECORD_LABELS:
+            yield cypher.RESUME_LINKS[record], rows["resume", record]
+        for pair, by_record in created.items():
+            yield cypher.CREATE_LINKS[pair], by_record
+        for record in cypher.RECORD_LABELS:
+            yield cypher.UPDATE_LINKS[record], rows["update", record]
+            yield cypher.END_LINKS[record], rows["end", record]
+            yield cypher.UPDATE_ENDED[record], rows["update ended", record]
+            for label in cypher.IDENTIFIER_LABELS:
+                yield cypher.CREATE_ENDED[record, label], rows["create ended", record, label]
+
+    def _hold(self, name: RecordName, key: LinkKey, link: LinkState) -> None:
+        record = split_name(name)[0]
+        if link.stored is False:
+            self._rows["resume", record].append(_link_row(name, key, link))
+        if not link.stored:
+            identifier, source, assurance = key
+            kind = kind_of(identifier)
+            confidence = self._policy.base_confidence(kind, assurance, source)
+            self._created.setdefault(name, {}).setdefault(self._policy.kind(kind).label, []).append(
+                [*key, confidence, link.first_seen, link.last_seen, link.observations, link.stated_by]
+            )
+        if link.dirty and (link.stored or _says_more(link)):
+            self._rows["update", record].append(_link_row(name, key, link))
+
+    def _end(self, name: RecordName, key: LinkKey, link: LinkState) -> None:
+        record, row = split_name(name)[0], _link_row(name, key, link)
+        self.ended.add(name)
+        if link.stored is None:
+            label = self._evidence.identifiers[key[0]].label or self._policy.kind(kind_of(key[0])).label
+            self._rows["create ended", record, label].append(row)
+            return
+        if link.dirty:
+            self._rows["update" if link.stored else "update ended", record].append(row)
+        if link.stored:
+            self._rows["end", record].append(row)
 
 
-def _link_statements(evidence: Evidence, new: Mapping[RecordName, Mapping[Label, Rows]]) -> Iterator[tuple[str, Rows]]:
-    created: dict[tuple[str, Label], Rows] = defaultdict(list)
-    updated: dict[str, Rows] = defaultdict(list)
-    for name, state in evidence.records.items():
-        record, key = split_name(name)
-        if state.identity is not None or record == "order":
-            for label, rows in new.get(name, {}).items():
-                created[record, label].append([key, rows])
-        for (identifier, source, assurance), link in state.links.items():
-            if link.dirty and (link.stored or link.refused):
-                updated[record].append(
-                    [
-                        *(key, identifier, source, assurance),
-                        *(link.first_seen, link.last_seen, link.observations, link.refused),
-                    ]
-                )
-    for pair, by_record in created.items():
-        yield cypher.CREATE_LINKS[pair], by_record
-    for record, rows in updated.items():
-        yield cypher.UPDATE_LINKS[record], rows
+def _says_more(link: LinkState) -> bool:
+    """Whether a link needs more properties than a new one has."""
+    sighted_apart = link.stated_by is not None and link.sighted_at != NEVER
+    return sighted_apart or link.withdrawn_at != NEVER or link.refused is not None
+
+
+def _link_row(name: RecordName, key: LinkKey, link: LinkState) -> Rows:
+    sighted_at = None if link.stated_by is None else _known(link.sighted_at)
+    return [
+        *(split_name(name)[1], *key, None if link.first_seen == UNSEEN else link.first_seen, _known(link.last_seen)),
+        *(link.observations, link.stated_by, sighted_at, _known(link.withdrawn_at), link.refused),
+    ]
+
+
+def _word_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
+    """What operators say of pairs of customers, each pair in the order of its keys."""
+    bans = [[*_ends(ban), ban.actor, ban.reason, ban.at, ban.expires_at] for ban in evidence.new_bans]
+    yield cypher.SET_MATCHES, [[*_ends(m), m.actor, m.reason, m.at] for m in evidence.new_matches]
+    yield cypher.SET_BANS, bans
+    yield cypher.SET_EXPIRIES, [[a, b, at, expires_at] for a, b, _, _, at, expires_at in bans]
+    yield cypher.LAPSE_BANS, [_ends(expiry) for expiry in evidence.expired]
+
+
+def _ends(word: OperatorMatch | OperatorBan | BanExpiry) -> list[str]:
+    return sorted((split_name(word.a)[1], split_name(word.b)[1]))
 
 
 def _event_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
@@ -395,26 +646,44 @@ def _event_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
 # -- the log ---------------------------------------------------------------------------------------------------------
 
 
-def _append(tx: neo4j.Transaction, decisions: Sequence[Decision], policy_version: str, now: Instant, lock: str) -> None:
-    head = tx.run(cypher.LOCK_LOG, lock=lock).single(strict=True)
-    sequence, previous = head["sequence"], head["hash"]
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the log, locked until the transaction ends."""
+
+    sequence: int
+    hash: str
+    at: Instant
+
+
+def lock_log(tx: neo4j.Transaction, lock: str) -> Head:
+    """The log's end; until the transaction is over no other one gets past this."""
+    return Head(*tx.run(cypher.LOCK_LOG, lock=lock).single(strict=True))
+
+
+def _append(
+    tx: neo4j.Transaction, decisions: Sequence[Decision], policy_version: str, now: Instant, head: Head
+) -> None:
+    if not decisions:
+        return
+    sequence, previous = head.sequence, head.hash
+    now = max(now, head.at)  # a clock may run backwards, the log never does
     rows = [log_row(d, number) for number, d in enumerate(decisions, start=sequence + 1)]
     sealed = seal(previous, rows, policy_version, now)
     tx.run(
         cypher.APPEND_DECISIONS,
         rows=_Unspelled(rows), policy_version=policy_version, now=now, prev_hash=previous, hash=sealed,
     ).consume()  # fmt: skip
-    tx.run(cypher.ADVANCE_LOG, sequence=sequence + len(rows), hash=sealed).consume()
+    tx.run(cypher.ADVANCE_LOG, sequence=sequence + len(rows), hash=sealed, now=now).consume()
 
 
 def log_row(decision: Decision, sequence: int) -> Rows:
     """All that a decision says, in the form that is stored and sealed."""
     members = [m.member for m in decision.moves]
     origins = [m.origin for m in decision.moves]
-    first, *others = decision.identities
+    identities = decision.identities
     return [
-        decision.id, sequence, decision.kind.value, decision.actor, decision.reason, members, origins, first,
-        list(decision.causes), [first, *sorted(others)],
+        decision.id, sequence, decision.kind.value, decision.actor, decision.reason, members, origins,
+        identities[0] if identities else "", list(decision.causes), [*identities[:1], *sorted(identities[1:])],
     ]  # fmt: skip
 
 

@@ -9,30 +9,28 @@ from typing import Any
 
 from onefold.graph import cypher
 from onefold.graph.evidence import Evidence
-from onefold.graph.model import Instant
 from onefold.graph.reader import Reader
-from onefold.graph.resolve import Partition, components, resolve, standing
+from onefold.graph.resolve import Edges, Partition, components, resolve
 from onefold.graph.store import take_members
 
 _PAGE = 2_000
 
 
-def verify(reader: Reader, now: Instant | None = None) -> list[str]:
+def verify(reader: Reader) -> list[str]:
     """Each difference between the stored identities and the partition of all stored evidence, in words; none if equal.
 
-    ``now`` is the instant by which bans have ended; None takes every ban as holding.
     Reads the graph page by page; a graph that is being written to may show differences that are only the writing.
     """
     evidence = read_all(reader)
     # What is marked as shared is to be proved, not believed.
     edges = replace(evidence.edges(), shared=())
-    bans = standing(evidence.bans.values(), now if now is not None else 0)
-    partition, refusals = resolve(edges, reader.policy, bans)
+    partition, refusals = resolve(edges, reader.policy, evidence.standing_bans())
     refused = {(r.record, r.identifier) for r in refusals}
     return [
         *_membership(evidence, partition),
         *_identifiers(evidence, partition),
-        *_components(evidence, partition, reader),
+        *_components(evidence, edges, partition, reader),
+        *_ends(evidence),
         *(
             f"{name} -> {key[0]} is {'not ' if link.refused is None else ''}marked as refused"
             for name, record in evidence.records.items()
@@ -76,7 +74,7 @@ def _membership(evidence: Evidence, partition: Partition) -> Iterator[str]:
 
 
 def _identifiers(evidence: Evidence, partition: Partition) -> Iterator[str]:
-    persons = {record.identity for record in evidence.records.values()}
+    persons = {record.identity for record in evidence.records.values() if record.identity}
     for key, state in evidence.identifiers.items():
         if state.shared != (key in partition.shared):
             yield f"{key} is {'' if state.shared else 'not '}marked as shared"
@@ -88,11 +86,21 @@ def _identifiers(evidence: Evidence, partition: Partition) -> Iterator[str]:
             yield f"{key} belongs with nobody and is of identity {state.identity}"
 
 
-def _components(evidence: Evidence, partition: Partition, reader: Reader) -> Iterator[str]:
+def _ends(evidence: Evidence) -> Iterator[str]:
+    """Nobody's records must be members of nothing, and links that hold no longer be marked as ended."""
+    for name, record in evidence.records.items():
+        if record.identity is not None and not record.live:
+            yield f"{name} should be nobody's and is of identity {record.identity}"
+        for key, link in record.links.items():
+            if not record.holds(link):
+                yield f"{name} -> {key[0]} ({key[1]}) holds no longer and should be ended"
+
+
+def _components(evidence: Evidence, edges: Edges, partition: Partition, reader: Reader) -> Iterator[str]:
     """Stored components must be one to one with the connected ones, and bear the id of one of their identities."""
-    links = {(name, key[0]) for name, record in evidence.records.items() for key in record.links}
+    links = {(link.record, link.identifier) for link in edges.links}
     inert = partition.shared | {v for _, v in links if reader.policy.is_blocked(v)}
-    found = components(evidence.records, links, evidence.matches, inert)
+    found = components(edges.records, links, [(m.a, m.b) for m in edges.matches], inert)
     parts: dict[str, set[str]] = defaultdict(set)
     for node, root in found.items():
         parts[root].add(node)

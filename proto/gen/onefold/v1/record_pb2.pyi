@@ -384,7 +384,7 @@ Global___PropertyValue: _TypeAlias = PropertyValue  # noqa: Y015
 @_typing.final
 class Customer(_message.Message):
     """What one source system knows of one person. A later version of the record, by `observe_time`, takes the place of an
-    earlier one; the same version again changes nothing.
+    earlier one, identifiers included: what the source no longer says is ended. The same version again changes nothing.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -549,7 +549,8 @@ Global___Refund: _TypeAlias = Refund  # noqa: Y015
 @_typing.final
 class Order(_message.Message):
     """A purchase: of a customer record, or a guest order, which is a record itself. A later version, by `observe_time`, takes
-    the place of an earlier one; refunds and identifiers already known stay, and so does the customer.
+    the place of an earlier one: a guest order's identifiers and an order's customer included, so that a guest order may
+    become a customer's. Refunds already known stay, and so do identifiers that a customer got by an order.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -893,6 +894,81 @@ class OperatorBan(_message.Message):
 Global___OperatorBan: _TypeAlias = OperatorBan  # noqa: Y015
 
 @_typing.final
+class Withdrawal(_message.Message):
+    """A source's word that a customer record no longer has an identifier. It takes back all that this source said of the two
+    until then: in versions of the record, orders, events and links alike. What the source says of a later time counts again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    WITHDRAW_TIME_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The source that takes its word back."""
+    @_builtins.property
+    def customer(self) -> Global___CustomerKey:
+        """The customer record."""
+
+    @_builtins.property
+    def identifier(self) -> Global___Identifier:
+        """The identifier it no longer has. Its assurance says nothing here."""
+
+    @_builtins.property
+    def withdraw_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        customer: Global___CustomerKey | None = ...,
+        identifier: Global___Identifier | None = ...,
+        withdraw_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "identifier", b"identifier", "withdraw_time", b"withdraw_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "identifier", b"identifier", "source", b"source", "withdraw_time", b"withdraw_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Withdrawal: _TypeAlias = Withdrawal  # noqa: Y015
+
+@_typing.final
+class Deletion(_message.Message):
+    """A source's word that it deleted one of its records. The record ends with all its links and is nobody's from then on; a
+    version of it with a later `observe_time` brings it back. An identity that loses its last record is empty, and still
+    resolves.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def record(self) -> Global___RecordKey:
+        """The customer or order."""
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """When the source deleted it."""
+
+    def __init__(
+        self,
+        *,
+        record: Global___RecordKey | None = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delete_time", b"delete_time", "record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_time", b"delete_time", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deletion: _TypeAlias = Deletion  # noqa: Y015
+
+@_typing.final
 class Item(_message.Message):
     """One thing to be ingested. It is accepted or refused alone: a bad item never fails its batch."""
 
@@ -904,6 +980,8 @@ class Item(_message.Message):
     LINK_FIELD_NUMBER: _builtins.int
     MATCH_FIELD_NUMBER: _builtins.int
     BAN_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    DELETION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def customer(self) -> Global___Customer:
         """What a source knows of a person."""
@@ -928,6 +1006,14 @@ class Item(_message.Message):
     def ban(self) -> Global___OperatorBan:
         """An operator's word that two records are never one person."""
 
+    @_builtins.property
+    def withdrawal(self) -> Global___Withdrawal:
+        """A source's word that a customer record no longer has an identifier."""
+
+    @_builtins.property
+    def deletion(self) -> Global___Deletion:
+        """A source's word that it deleted a record."""
+
     def __init__(
         self,
         *,
@@ -937,12 +1023,14 @@ class Item(_message.Message):
         link: Global___IdentifierLink | None = ...,
         match: Global___OperatorMatch | None = ...,
         ban: Global___OperatorBan | None = ...,
+        withdrawal: Global___Withdrawal | None = ...,
+        deletion: Global___Deletion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ban", b"ban", "customer", b"customer", "event", b"event", "item", b"item", "link", b"link", "match", b"match", "order", b"order"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ban", b"ban", "customer", b"customer", "deletion", b"deletion", "event", b"event", "item", b"item", "link", b"link", "match", b"match", "order", b"order", "withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ban", b"ban", "customer", b"customer", "event", b"event", "item", b"item", "link", b"link", "match", b"match", "order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ban", b"ban", "customer", b"customer", "deletion", b"deletion", "event", b"event", "item", b"item", "link", b"link", "match", b"match", "order", b"order", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["customer", "order", "event", "link", "match", "ban"]  # noqa: Y015
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["customer", "order", "event", "link", "match", "ban", "withdrawal", "deletion"]  # noqa: Y015
     _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
 

@@ -12,6 +12,7 @@ from onefold.graph.model import (
     Assertion,
     Assurance,
     Customer,
+    Deletion,
     Event,
     IdentifierKey,
     IdentifierLink,
@@ -23,6 +24,7 @@ from onefold.graph.model import (
     PropertyValue,
     RecordName,
     Refund,
+    Withdrawal,
     customer_name,
     order_name,
     split_name,
@@ -211,6 +213,19 @@ def _parse_ban(message: record_pb2.OperatorBan, _policy: Policy) -> OperatorBan:
     )
 
 
+def _parse_withdrawal(message: record_pb2.Withdrawal, policy: Policy) -> Withdrawal:
+    return Withdrawal(
+        source=message.source,
+        customer=parse_customer_key(message.customer),
+        identifier=parse_identifier(message.identifier, "", policy, "withdrawal.identifier"),
+        at=parse_timestamp(message.withdraw_time),
+    )
+
+
+def _parse_deletion(message: record_pb2.Deletion, _policy: Policy) -> Deletion:
+    return Deletion(record=parse_record_key(message.record), at=parse_timestamp(message.delete_time))
+
+
 _PARSERS: Final[Mapping[str, Callable[[Any, Policy], Item]]] = {
     "customer": _parse_customer,
     "order": _parse_order,
@@ -218,6 +233,8 @@ _PARSERS: Final[Mapping[str, Callable[[Any, Policy], Item]]] = {
     "link": _parse_link,
     "match": _parse_match,
     "ban": _parse_ban,
+    "withdrawal": _parse_withdrawal,
+    "deletion": _parse_deletion,
 }
 
 
@@ -244,6 +261,13 @@ def order_key_to_proto(name: RecordName) -> record_pb2.OrderKey:
     """An order's name as its key."""
     source, _, its_id = split_name(name)[1].partition(":")
     return record_pb2.OrderKey(source=source, order_id=its_id)
+
+
+def parse_record_key(message: record_pb2.RecordKey) -> RecordName:
+    """The record's name."""
+    if message.HasField("customer"):
+        return parse_customer_key(message.customer)
+    return parse_order_key(message.order)
 
 
 def record_to_proto(name: RecordName) -> record_pb2.RecordKey:
