@@ -25,9 +25,11 @@ def component(
     first record."""
     evidence = Evidence()
     for record in sorted({r for r, _, _ in links}):
-        evidence.records[record] = RecordState(record)
+        evidence.records[record] = RecordState(record, spoken_for=True)
     for record, identifier, assurance in links:
-        evidence.records[record].links[identifier, record.split(":")[1], assurance] = LinkState(NOW, NOW)
+        evidence.records[record].links[identifier, record.split(":")[1], assurance] = LinkState(
+            NOW, NOW, sighted_at=NOW, stored=True
+        )
         evidence.identifiers[identifier] = IdentifierState(identifier)
     for word in words or ():
         if word.same:

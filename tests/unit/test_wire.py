@@ -188,7 +188,7 @@ def test_a_bad_item_is_told_its_field_and_its_rule(
 
 def test_an_item_that_is_nothing_is_told_what_it_may_be() -> None:
     assert wire.violations(Item(), "items[7]") == [
-        Violation("items[7].item", "must have one of customer, order, event, link, match, ban")
+        Violation("items[7].item", "must have one of customer, order, event, link, match, ban, withdrawal, deletion")
     ]
 
 

@@ -99,6 +99,8 @@ class Writer:
     new_id: Callable[[], str]
     on_retry: Callable[[str], None] = field(default=lambda reason: None)
     """Told the name of each reason to try again."""
+    on_large_component: Callable[[str, int], None] = field(default=lambda component, records: None)
+    """Told of a component that a commit has touched and that has as many records as the policy's ``max_component``."""
 
 
 def ingest(writer: Writer, batches: Sequence[Batch], seconds: float | None = None) -> list[Answer]:
@@ -138,15 +140,17 @@ def rehearse(writer: Writer, batches: Sequence[Batch]) -> list[Answer]:
     plans of the statements, which are what a first batch waits for. Raises what the driver raises.
     """
     with _transaction(writer, None) as tx:
-        answers = [answer for batch in batches for answer in _work(tx, writer, [batch])]
+        answers = [answer for batch in batches for answer in _work(tx, writer, [batch])[0]]
         tx.rollback()
     return answers
 
 
 def _attempt(writer: Writer, batches: Sequence[Batch], seconds: float | None) -> list[Answer]:
     with _transaction(writer, seconds) as tx:
-        answers = _work(tx, writer, batches)
+        answers, (component, records) = _work(tx, writer, batches)
         tx.commit()
+    if records >= writer.policy.max_component:
+        writer.on_large_component(component, records)
     return answers
 
 
@@ -163,8 +167,9 @@ def _transaction(writer: Writer, seconds: float | None) -> Iterator[neo4j.Transa
         yield tx
 
 
-def _work(tx: neo4j.Transaction, writer: Writer, batches: Sequence[Batch]) -> list[Answer]:
-    """Everything but the commit."""
+def _work(tx: neo4j.Transaction, writer: Writer, batches: Sequence[Batch]) -> tuple[list[Answer], tuple[str, int]]:
+    """Everything but the commit: the answers, and the largest component with its number of records."""
+    largest = ("", 0)
     lock = uuid.uuid4().hex
     now = writer.clock()
     answers = _Answers.read(tx, batches)
@@ -178,7 +183,8 @@ def _work(tx: neo4j.Transaction, writer: Writer, batches: Sequence[Batch]) -> li
         for batch in new:
             answers.note(batch, [next(outcomes) for _ in batch.items])
         answers.write(tx, now)
-    return [answers.of(batch) for batch in batches]
+        largest = plan.largest
+    return [answers.of(batch) for batch in batches], largest
 
 
 _Said = bool | tuple[Violation, ...]

@@ -39,6 +39,7 @@ _INDEXES: Final = (
     ("Device", "identity"),
     ("Decision", "sequence"),
     ("Expiry", "due_at"),
+    ("Request", "at"),
     ("Version", "customer"),
 )
 

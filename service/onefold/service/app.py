@@ -27,6 +27,7 @@ from onefold.ml.current import CurrentModel
 from onefold.ml.registry import Registry
 from onefold.service import operations as long_running
 from onefold.service import wire
+from onefold.service.alarm import ComponentAlarm
 from onefold.service.audit_servicer import AuditServicer
 from onefold.service.churn import ChurnScorer
 from onefold.service.identity_servicer import IdentityServicer
@@ -37,6 +38,7 @@ from onefold.service.profile_servicer import ProfileServicer
 from onefold.service.readiness import Readiness
 from onefold.service.server import Server, Service
 from onefold.service.settings import Settings
+from onefold.service.upkeep import Upkeep
 from onefold.v1 import (
     audit_service_pb2_grpc,
     identity_service_pb2_grpc,
@@ -58,7 +60,15 @@ def start(settings: Settings, resources: ExitStack) -> Server:
         schema.ensure(driver, database)
     registry = process_registry()
     retries = Counter("onefold_write_retries", "Attempts of a write that were repeated.", ["why"], registry=registry)
-    writer = Writer(driver, database, policy, now, new_id, on_retry=lambda why: retries.labels(why).inc())
+    writer = Writer(
+        driver,
+        database,
+        policy,
+        now,
+        new_id,
+        on_retry=lambda why: retries.labels(why).inc(),
+        on_large_component=ComponentAlarm(policy.max_component, registry),
+    )
     operations = resources.enter_context(Operations(settings.operations_folder))
     lanes = _writer_lanes(writer, settings, registry, resources)
     reader = Reader(driver, database, policy)
@@ -76,6 +86,7 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     tune_garbage_collection(resources)
     resources.enter_context(server)
     resources.enter_context(Readiness(reader, server))
+    resources.enter_context(Upkeep(writer, lanes, reader, now, settings.answer_days))
     warm(writer)  # calls are answered meanwhile, but readiness waits
     return server
 

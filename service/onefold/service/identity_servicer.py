@@ -129,7 +129,9 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
             # An operator's word names records that must be known; they may be in any message before.
             wait(flow.writes)
             flow.check()
-        written = self._lanes.submit(Items(parsed.items), deadline(context))
+        message = request.message
+        request_id = f"{message.stream_id}/{message.sequence}" if message.stream_id else ""
+        written = self._lanes.submit(Items(parsed.items, request_id), deadline(context))
         flow.writes.append(written)
         return _Pending(request.message.sequence, parsed, written)
 
@@ -208,5 +210,9 @@ class _Pending:
         if self.refused is not None:
             return identity_service_pb2.StreamRecordsResponse(sequence=self.sequence, status=status_of(self.refused))
         assert self.parsed is not None
-        outcomes = self.written.result() if self.written is not None else []
+        try:
+            outcomes = self.written.result() if self.written is not None else []
+        except InvalidInput:
+            self.refused = InvalidInput([Violation("sequence", "stood for other items of this stream before")])
+            return self.acknowledgement()
         return identity_service_pb2.StreamRecordsResponse(sequence=self.sequence, results=self.parsed.answer(outcomes))

@@ -151,6 +151,9 @@ class Settings(BaseSettings):
     gather_milliseconds: float = Field(
         2.0, ge=0, le=1_000, description="How long a writer waits for more requests to commit together."
     )
+    answer_days: int = Field(
+        7, ge=1, le=3650, description="For how many days a repeat of a request id gets the first answer."
+    )
     writer_lanes: int = Field(
         1,
         ge=1,

@@ -33,7 +33,7 @@ from onefold.v1 import identity_pb2 as onefold_dot_v1_dot_identity__pb2
 from onefold.v1 import record_pb2 as onefold_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!onefold/v1/identity_service.proto\x12\nonefold.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x19onefold/v1/identity.proto\x1a\x17onefold/v1/record.proto\"r\n\x14IngestRecordsRequest\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32\x10.onefold.v1.ItemB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12#\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"F\n\x15IngestRecordsResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x16.onefold.v1.ItemResultB\x04\xe2\x41\x01\x03\"\xc6\x01\n\nItemResult\x12\x13\n\x05index\x18\x01 \x01(\rB\x04\xe2\x41\x01\x03\x12(\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63hanged\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0fidentity_before\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08identity\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12+\n\x08refusals\x18\x06 \x03(\x0b\x32\x13.onefold.v1.RefusalB\x04\xe2\x41\x01\x03\"e\n\x14StreamRecordsRequest\x12\x16\n\x08sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x35\n\x05items\x18\x02 \x03(\x0b\x32\x10.onefold.v1.ItemB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"\x88\x01\n\x15StreamRecordsResponse\x12\x16\n\x08sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12-\n\x07results\x18\x02 \x03(\x0b\x32\x16.onefold.v1.ItemResultB\x04\xe2\x41\x01\x03\x12(\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\"J\n\x16ResolveIdentityRequest\x12\x30\n\x07subject\x18\x01 \x01(\x0b\x32\x13.onefold.v1.SubjectB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\xb6\x01\n\x08Identity\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0crecord_count\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x17\n\tanonymous\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12,\n\x07records\x18\x05 \x03(\x0b\x32\x15.onefold.v1.RecordKeyB\x04\xe2\x41\x01\x03\"\x9b\x01\n\x17ResolveIdentityResponse\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x14.onefold.v1.IdentityB\x04\xe2\x41\x01\x03\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32\x1b.onefold.v1.ResolutionStateB\x04\xe2\x41\x01\x03\x12 \n\x12requested_identity\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"K\n\x17GetIdentityGraphRequest\x12\x30\n\x07subject\x18\x01 \x01(\x0b\x32\x13.onefold.v1.SubjectB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"~\n\tGraphNode\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05label\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06shared\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08identity\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\xda\x02\n\tGraphEdge\x12\x13\n\x05start\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03\x65nd\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04type\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07sources\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfidence\x18\x05 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65ligible\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0f\x66irst_seen_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x38\n\x0elast_seen_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cobservations\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x37\n\x0erefusal_reason\x18\n \x01(\x0e\x32\x19.onefold.v1.RefusalReasonB\x04\xe2\x41\x01\x03\"\x8a\x01\n\x18GetIdentityGraphResponse\x12\x16\n\x08identity\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12*\n\x05nodes\x18\x02 \x03(\x0b\x32\x15.onefold.v1.GraphNodeB\x04\xe2\x41\x01\x03\x12*\n\x05\x65\x64ges\x18\x03 \x03(\x0b\x32\x15.onefold.v1.GraphEdgeB\x04\xe2\x41\x01\x03*n\n\x0fResolutionState\x12 \n\x1cRESOLUTION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESOLUTION_STATE_CURRENT\x10\x01\x12\x1b\n\x17RESOLUTION_STATE_MERGED\x10\x02\x32\x90\x03\n\x0fIdentityService\x12Y\n\rIngestRecords\x12 .onefold.v1.IngestRecordsRequest\x1a!.onefold.v1.IngestRecordsResponse\"\x03\x90\x02\x02\x12]\n\rStreamRecords\x12 .onefold.v1.StreamRecordsRequest\x1a!.onefold.v1.StreamRecordsResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12_\n\x0fResolveIdentity\x12\".onefold.v1.ResolveIdentityRequest\x1a#.onefold.v1.ResolveIdentityResponse\"\x03\x90\x02\x01\x12\x62\n\x10GetIdentityGraph\x12#.onefold.v1.GetIdentityGraphRequest\x1a$.onefold.v1.GetIdentityGraphResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!onefold/v1/identity_service.proto\x12\nonefold.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x19onefold/v1/identity.proto\x1a\x17onefold/v1/record.proto\"r\n\x14IngestRecordsRequest\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32\x10.onefold.v1.ItemB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12#\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"F\n\x15IngestRecordsResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x16.onefold.v1.ItemResultB\x04\xe2\x41\x01\x03\"\xc6\x01\n\nItemResult\x12\x13\n\x05index\x18\x01 \x01(\rB\x04\xe2\x41\x01\x03\x12(\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63hanged\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0fidentity_before\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08identity\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12+\n\x08refusals\x18\x06 \x03(\x0b\x32\x13.onefold.v1.RefusalB\x04\xe2\x41\x01\x03\"\x89\x01\n\x14StreamRecordsRequest\x12\x16\n\x08sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x35\n\x05items\x18\x02 \x03(\x0b\x32\x10.onefold.v1.ItemB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12\"\n\tstream_id\x18\x03 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x88\x01\n\x15StreamRecordsResponse\x12\x16\n\x08sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12-\n\x07results\x18\x02 \x03(\x0b\x32\x16.onefold.v1.ItemResultB\x04\xe2\x41\x01\x03\x12(\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\"J\n\x16ResolveIdentityRequest\x12\x30\n\x07subject\x18\x01 \x01(\x0b\x32\x13.onefold.v1.SubjectB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\xb6\x01\n\x08Identity\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0crecord_count\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x17\n\tanonymous\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12,\n\x07records\x18\x05 \x03(\x0b\x32\x15.onefold.v1.RecordKeyB\x04\xe2\x41\x01\x03\"\x9b\x01\n\x17ResolveIdentityResponse\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x14.onefold.v1.IdentityB\x04\xe2\x41\x01\x03\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32\x1b.onefold.v1.ResolutionStateB\x04\xe2\x41\x01\x03\x12 \n\x12requested_identity\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"K\n\x17GetIdentityGraphRequest\x12\x30\n\x07subject\x18\x01 \x01(\x0b\x32\x13.onefold.v1.SubjectB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"~\n\tGraphNode\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05label\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06shared\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08identity\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\xda\x02\n\tGraphEdge\x12\x13\n\x05start\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03\x65nd\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04type\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07sources\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfidence\x18\x05 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65ligible\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0f\x66irst_seen_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x38\n\x0elast_seen_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cobservations\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x37\n\x0erefusal_reason\x18\n \x01(\x0e\x32\x19.onefold.v1.RefusalReasonB\x04\xe2\x41\x01\x03\"\x8a\x01\n\x18GetIdentityGraphResponse\x12\x16\n\x08identity\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12*\n\x05nodes\x18\x02 \x03(\x0b\x32\x15.onefold.v1.GraphNodeB\x04\xe2\x41\x01\x03\x12*\n\x05\x65\x64ges\x18\x03 \x03(\x0b\x32\x15.onefold.v1.GraphEdgeB\x04\xe2\x41\x01\x03*n\n\x0fResolutionState\x12 \n\x1cRESOLUTION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESOLUTION_STATE_CURRENT\x10\x01\x12\x1b\n\x17RESOLUTION_STATE_MERGED\x10\x02\x32\x90\x03\n\x0fIdentityService\x12Y\n\rIngestRecords\x12 .onefold.v1.IngestRecordsRequest\x1a!.onefold.v1.IngestRecordsResponse\"\x03\x90\x02\x02\x12]\n\rStreamRecords\x12 .onefold.v1.StreamRecordsRequest\x1a!.onefold.v1.StreamRecordsResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12_\n\x0fResolveIdentity\x12\".onefold.v1.ResolveIdentityRequest\x1a#.onefold.v1.ResolveIdentityResponse\"\x03\x90\x02\x01\x12\x62\n\x10GetIdentityGraph\x12#.onefold.v1.GetIdentityGraphRequest\x1a$.onefold.v1.GetIdentityGraphResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,6 +62,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMRECORDSREQUEST'].fields_by_name['sequence']._serialized_options = b'\342A\001\001'
   _globals['_STREAMRECORDSREQUEST'].fields_by_name['items']._loaded_options = None
   _globals['_STREAMRECORDSREQUEST'].fields_by_name['items']._serialized_options = b'\342A\001\002\272H\r\222\001\n\010\001\020\364\003\"\003\330\001\003'
+  _globals['_STREAMRECORDSREQUEST'].fields_by_name['stream_id']._loaded_options = None
+  _globals['_STREAMRECORDSREQUEST'].fields_by_name['stream_id']._serialized_options = b'\342A\001\001\272H\010r\003\260\001\001\330\001\001'
   _globals['_STREAMRECORDSRESPONSE'].fields_by_name['sequence']._loaded_options = None
   _globals['_STREAMRECORDSRESPONSE'].fields_by_name['sequence']._serialized_options = b'\342A\001\003'
   _globals['_STREAMRECORDSRESPONSE'].fields_by_name['results']._loaded_options = None
@@ -132,32 +134,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITYSERVICE'].methods_by_name['ResolveIdentity']._serialized_options = b'\220\002\001'
   _globals['_IDENTITYSERVICE'].methods_by_name['GetIdentityGraph']._loaded_options = None
   _globals['_IDENTITYSERVICE'].methods_by_name['GetIdentityGraph']._serialized_options = b'\220\002\001'
-  _globals['_RESOLUTIONSTATE']._serialized_start=1966
-  _globals['_RESOLUTIONSTATE']._serialized_end=2076
+  _globals['_RESOLUTIONSTATE']._serialized_start=2003
+  _globals['_RESOLUTIONSTATE']._serialized_end=2113
   _globals['_INGESTRECORDSREQUEST']._serialized_start=221
   _globals['_INGESTRECORDSREQUEST']._serialized_end=335
   _globals['_INGESTRECORDSRESPONSE']._serialized_start=337
   _globals['_INGESTRECORDSRESPONSE']._serialized_end=407
   _globals['_ITEMRESULT']._serialized_start=410
   _globals['_ITEMRESULT']._serialized_end=608
-  _globals['_STREAMRECORDSREQUEST']._serialized_start=610
-  _globals['_STREAMRECORDSREQUEST']._serialized_end=711
-  _globals['_STREAMRECORDSRESPONSE']._serialized_start=714
-  _globals['_STREAMRECORDSRESPONSE']._serialized_end=850
-  _globals['_RESOLVEIDENTITYREQUEST']._serialized_start=852
-  _globals['_RESOLVEIDENTITYREQUEST']._serialized_end=926
-  _globals['_IDENTITY']._serialized_start=929
-  _globals['_IDENTITY']._serialized_end=1111
-  _globals['_RESOLVEIDENTITYRESPONSE']._serialized_start=1114
-  _globals['_RESOLVEIDENTITYRESPONSE']._serialized_end=1269
-  _globals['_GETIDENTITYGRAPHREQUEST']._serialized_start=1271
-  _globals['_GETIDENTITYGRAPHREQUEST']._serialized_end=1346
-  _globals['_GRAPHNODE']._serialized_start=1348
-  _globals['_GRAPHNODE']._serialized_end=1474
-  _globals['_GRAPHEDGE']._serialized_start=1477
-  _globals['_GRAPHEDGE']._serialized_end=1823
-  _globals['_GETIDENTITYGRAPHRESPONSE']._serialized_start=1826
-  _globals['_GETIDENTITYGRAPHRESPONSE']._serialized_end=1964
-  _globals['_IDENTITYSERVICE']._serialized_start=2079
-  _globals['_IDENTITYSERVICE']._serialized_end=2479
+  _globals['_STREAMRECORDSREQUEST']._serialized_start=611
+  _globals['_STREAMRECORDSREQUEST']._serialized_end=748
+  _globals['_STREAMRECORDSRESPONSE']._serialized_start=751
+  _globals['_STREAMRECORDSRESPONSE']._serialized_end=887
+  _globals['_RESOLVEIDENTITYREQUEST']._serialized_start=889
+  _globals['_RESOLVEIDENTITYREQUEST']._serialized_end=963
+  _globals['_IDENTITY']._serialized_start=966
+  _globals['_IDENTITY']._serialized_end=1148
+  _globals['_RESOLVEIDENTITYRESPONSE']._serialized_start=1151
+  _globals['_RESOLVEIDENTITYRESPONSE']._serialized_end=1306
+  _globals['_GETIDENTITYGRAPHREQUEST']._serialized_start=1308
+  _globals['_GETIDENTITYGRAPHREQUEST']._serialized_end=1383
+  _globals['_GRAPHNODE']._serialized_start=1385
+  _globals['_GRAPHNODE']._serialized_end=1511
+  _globals['_GRAPHEDGE']._serialized_start=1514
+  _globals['_GRAPHEDGE']._serialized_end=1860
+  _globals['_GETIDENTITYGRAPHRESPONSE']._serialized_start=1863
+  _globals['_GETIDENTITYGRAPHRESPONSE']._serialized_end=2001
+  _globals['_IDENTITYSERVICE']._serialized_start=2116
+  _globals['_IDENTITYSERVICE']._serialized_end=2516
 # @@protoc_insertion_point(module_scope)

@@ -155,8 +155,16 @@ class StreamRecordsRequest(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    STREAM_ID_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The caller's number of this message, returned with its acknowledgement. Rising numbers are usual; none is required."""
+    """The caller's number of this message, returned with its acknowledgement. Rising numbers are usual; none is required.
+    With a `stream_id` each message needs a number of its own.
+    """
+    stream_id: _builtins.str
+    """A UUID that the caller makes once for a stream and gives again when it resumes it, on whatever connection and replica:
+    of messages that were not acknowledged, those that had been committed then get their first answer. Absent: a message
+    that is sent again is answered as what it is by then, a repeat that changes nothing.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_record_pb2.Item]:
         """The items, 1 to 500. Each is checked by its own rules and refused alone."""
@@ -166,10 +174,11 @@ class StreamRecordsRequest(_message.Message):
         *,
         sequence: _builtins.int = ...,
         items: _abc.Iterable[_record_pb2.Item] | None = ...,
+        stream_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "sequence", b"sequence", "stream_id", b"stream_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,7 +49,8 @@ class IdentityServiceStub:
     """Ingests a stream of messages of up to 500 items each, and acknowledges each one, by its sequence, once it is durable.
 
     Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
-    again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
+    again on a new stream, since the same items again change nothing; with a `stream_id` it even gets the answer that was
+    lost. A message that is refused as a whole (no item, more
     than 500, too large, unreadable) is answered with its status, and the stream goes on.
 
     Errors that end the stream: ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
@@ -86,7 +87,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Ingests a stream of messages of up to 500 items each, and acknowledges each one, by its sequence, once it is durable.
 
     Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
-    again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
+    again on a new stream, since the same items again change nothing; with a `stream_id` it even gets the answer that was
+    lost. A message that is refused as a whole (no item, more
     than 500, too large, unreadable) is answered with its status, and the stream goes on.
 
     Errors that end the stream: ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
@@ -132,7 +134,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ingests a stream of messages of up to 500 items each, and acknowledges each one, by its sequence, once it is durable.
 
         Acknowledgements come in the order of the messages. What was acknowledged is there for good; what was not may be sent
-        again on a new stream, since the same items again change nothing. A message that is refused as a whole (no item, more
+        again on a new stream, since the same items again change nothing; with a `stream_id` it even gets the answer that was
+        lost. A message that is refused as a whole (no item, more
         than 500, too large, unreadable) is answered with its status, and the stream goes on.
 
         Errors that end the stream: ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.

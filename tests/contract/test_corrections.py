@@ -1,0 +1,196 @@
+"""What sources take back: corrections, withdrawals and deletions, on a real engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+
+from onefold.graph.ingest import Batch, Outcome, Writer, ingest
+from onefold.graph.model import (
+    BanExpiry,
+    Deletion,
+    Item,
+    OperatorBan,
+    OwnItem,
+    Recheck,
+    Withdrawal,
+)
+from onefold.graph.upkeep import due_bans, forget_answers
+from onefold.graph.verify import verify
+from tests import items as make
+from tests.conftest import Engine
+from tests.engines import empty
+from tests.items import DAY, NOW, customer, order
+
+ANN, LEE = "customer:web:ann", "customer:shop:lee"
+
+
+@pytest.fixture
+def writer(engine: Engine, endpoint: object) -> Writer:
+    return make.writer(engine.endpoint, engine.driver)
+
+
+def put(writer: Writer, *items: Item | OwnItem, request_id: str = "") -> list[Outcome]:
+    (answer,) = ingest(writer, [Batch(items, request_id)])
+    assert isinstance(answer, list)
+    assert verify(make.reader(writer)) == []
+    return answer
+
+
+def rows(writer: Writer, text: str, **parameters: object) -> list[list[object]]:
+    return [row.values() for row in make.reader(writer).rows(text, **parameters)]
+
+
+def one_person(writer: Writer, a: str, b: str) -> bool:
+    found = "MATCH (r {key: $key})-[:MEMBER_OF]->(i:Identity) RETURN i.id"
+    left, right = (rows(writer, found, key=name.partition(":")[2]) for name in (a, b))
+    return left == right != []
+
+
+def kinds(writer: Writer) -> list[object]:
+    return [row[0] for row in rows(writer, "MATCH (d:Decision) RETURN d.kind ORDER BY d.sequence")]
+
+
+def test_what_a_new_version_leaves_out_is_ended_and_parts_who_it_joined(writer: Writer) -> None:
+    (before, _) = put(writer, customer("web:ann", "email:1"), customer("shop:lee", "email:1"))
+    assert one_person(writer, ANN, LEE)
+    (after,) = put(writer, customer("web:ann", "email:2", at=NOW + 1))
+    assert not one_person(writer, ANN, LEE)
+    assert after.identity_before == before.identity
+    ended = "MATCH (c:Customer {key: 'web:ann'})-[h:HAD]->(v) RETURN v.key, h.ended_at IS NOT NULL"
+    assert rows(writer, ended) == [["email:1", True]]
+    assert kinds(writer)[-1] == "SPLIT"
+    causes = "MATCH (d:Decision) UNWIND d.causes AS cause RETURN cause"
+    assert ["customer:web:ann -/-> email:1 (web)"] in rows(writer, causes)
+
+
+def test_an_older_version_that_comes_late_takes_nothing_back(writer: Writer) -> None:
+    put(writer, customer("web:ann", "email:1", at=NOW), customer("shop:lee", "email:1"))
+    (late,) = put(writer, customer("web:ann", "email:2", at=NOW - DAY))
+    assert late.changed
+    assert one_person(writer, ANN, LEE)
+    assert rows(writer, "MATCH (:Customer {key: 'web:ann'})-[:HAS_EMAIL]->(v) RETURN v.key") == [["email:1"]]
+
+
+def test_a_version_keeps_what_an_order_said(writer: Writer) -> None:
+    put(writer, customer("web:ann"), order("web:1", "email:1", of="web:ann"), customer("shop:lee", "email:1"))
+    put(writer, customer("web:ann", full_name="Ann", at=NOW + 1))
+    assert one_person(writer, ANN, LEE)
+
+
+def test_a_withdrawn_identifier_counts_again_once_it_is_seen_again(writer: Writer) -> None:
+    put(writer, customer("web:ann", "email:1"), customer("shop:lee", "email:1"))
+    put(writer, Withdrawal("web", ANN, "email:1", NOW + 5))
+    assert not one_person(writer, ANN, LEE)
+    put(writer, customer("web:ann", "email:1", at=NOW + 3))
+    assert not one_person(writer, ANN, LEE)
+    put(writer, customer("web:ann", "email:1", at=NOW + 6))
+    assert one_person(writer, ANN, LEE)
+    assert put(writer, Withdrawal("web", ANN, "email:1", NOW + 5))[0].changed is False
+
+
+def test_one_source_can_not_take_back_the_word_of_another(writer: Writer) -> None:
+    put(writer, customer("web:ann", "email:1"), customer("shop:lee", "email:1"))
+    put(writer, Withdrawal("shop", ANN, "email:1", NOW + 5))
+    assert one_person(writer, ANN, LEE)
+
+
+def test_a_deleted_record_is_nobodys_and_an_identity_without_records_still_resolves(writer: Writer) -> None:
+    ann, _ = put(writer, customer("web:ann", "email:1"), customer("shop:lee", "email:1"))
+    (gone,) = put(writer, Deletion(ANN, NOW + 1))
+    assert (gone.identity_before, gone.identity) == (ann.identity, "")
+    (last,) = put(writer, Deletion(LEE, NOW + 1))
+    assert last.identity == ""
+    erased = rows(writer, "MATCH (i:Identity {id: $id}) RETURN i.erased_at IS NOT NULL", id=ann.identity)
+    assert erased == [[True]]
+    assert kinds(writer)[-2:] == ["CHANGED", "ERASED"]
+    (back,) = put(writer, customer("web:ann", "email:1", at=NOW + 2))
+    assert back.identity and back.identity != ann.identity
+
+
+def test_a_guest_order_may_become_a_customers_and_a_guests_again(writer: Writer) -> None:
+    put(writer, order("shop:1", "email:1"), customer("web:ann", "email:2"))
+    owner = "MATCH (c:Customer)-[:PLACED]->(:Order {key: 'shop:1'}) RETURN c.key"
+    guest = "MATCH (:Order {key: 'shop:1'})-[:MEMBER_OF]->(i) RETURN count(i)"
+    put(writer, order("shop:1", "email:1", of="web:ann", at=NOW + 1))
+    assert (rows(writer, owner), rows(writer, guest)) == ([["web:ann"]], [[0]])
+    put(writer, order("shop:1", "email:1", of="shop:lee", at=NOW + 2))
+    assert (rows(writer, owner), rows(writer, guest)) == ([["shop:lee"]], [[0]])
+    put(writer, order("shop:1", "email:1", at=NOW + 3))
+    assert (rows(writer, owner), rows(writer, guest)) == ([], [[1]])
+    put(writer, Deletion("order:shop:1", NOW + 4))
+    assert (rows(writer, owner), rows(writer, guest)) == ([], [[0]])
+    versions = "MATCH (:Order {key: 'shop:1'})-[:WAS]->(v) RETURN v.customer ORDER BY v.observed_at"
+    assert rows(writer, versions) == [[None], ["web:ann"], ["shop:lee"]]
+
+
+def test_words_for_and_against_come_to_the_same_in_every_order(writer: Writer, engine: Engine) -> None:
+    said = [
+        customer("web:ann", "email:1", "phone:1"),
+        customer("web:ann", "phone:1", at=NOW + 2),
+        Withdrawal("web", ANN, "phone:1", NOW + 1),
+        Deletion(ANN, NOW + 1),
+    ]
+    ends = set()
+    for arrival in permutations(said):
+        empty(engine.driver, engine.endpoint.database)
+        for item in arrival:
+            put(writer, item)
+        links = "MATCH (c:Customer {key: 'web:ann'})-[:HAS_EMAIL|HAS_PHONE]->(v) RETURN collect(v.key)"
+        ends.add(str(rows(writer, links)))
+    assert ends == {"[[['phone:1']]]"}
+
+
+def test_a_shared_identifier_is_shared_no_longer_once_enough_let_go_of_it(writer: Writer) -> None:
+    put(writer, *(customer(f"web:{n}", "phone:1", f"email:{n}") for n in range(3)))
+    shared = "MATCH (v:Phone {key: 'phone:1'}) RETURN v.shared"
+    assert rows(writer, shared) == [[True]]
+    put(writer, Withdrawal("web", "customer:web:0", "phone:1", NOW + 1))
+    assert rows(writer, shared) == [[False]]
+    put(writer, customer("web:3", "phone:1"))
+    assert rows(writer, shared) == [[True]]
+
+
+def test_a_ban_holds_until_the_service_has_said_that_it_is_over(writer: Writer) -> None:
+    put(writer, customer("web:ann", "email:1"), customer("shop:lee", "email:1"))
+    put(writer, OperatorBan(ANN, LEE, "ann", "brothers", NOW - 10, NOW - 5))
+    assert not one_person(writer, ANN, LEE)
+    reader = make.reader(writer)
+    assert due_bans(reader, NOW - 6) == []
+    (due,) = due_bans(reader, NOW)
+    assert due == BanExpiry(LEE, ANN, NOW - 10)
+    put(writer, due)
+    assert one_person(writer, ANN, LEE)
+    assert due_bans(reader, NOW) == []
+    assert "BAN_EXPIRED" in kinds(writer)
+    put(writer, OperatorBan(ANN, LEE, "ann", "brothers indeed", NOW))
+    assert not one_person(writer, ANN, LEE)
+    assert put(writer, due)[0].changed is False
+
+
+def test_a_recheck_of_what_is_right_changes_nothing(writer: Writer) -> None:
+    put(writer, *(customer(f"web:{n}", "phone:1", f"email:{n}") for n in range(3)))
+    before = kinds(writer)
+    put(writer, Recheck(frozenset({"customer:web:0"}), frozenset({"phone:1", "email:1"})))
+    assert kinds(writer) == before
+
+
+def test_a_large_component_is_told(writer: Writer) -> None:
+    told: list[int] = []
+    few = writer.policy.model_copy(update={"max_component": 3})
+    loud = replace(writer, policy=few, on_large_component=lambda component, records: told.append(records))
+    put(loud, customer("web:0", "email:1"), customer("shop:0", "email:1"))
+    assert told == []
+    put(loud, customer("app:0", "email:1"))
+    assert told == [3]
+
+
+def test_answers_are_forgotten_when_they_are_old(writer: Writer) -> None:
+    request = "7d0cf3c4-2f07-4a5b-8f5e-0a8a1c3b1a11"
+    (first,) = put(writer, customer("web:ann"), request_id=request)
+    assert put(writer, customer("web:ann"), request_id=request) == [first]
+    assert forget_answers(writer.driver, writer.database, NOW) == 0
+    assert forget_answers(writer.driver, writer.database, NOW + 1) == 1
+    assert not put(writer, customer("web:ann"), request_id=request)[0].changed
