@@ -111,15 +111,17 @@ MATCH (v:Device) WHERE v.key > $after WITH v ORDER BY v.key LIMIT $limit RETURN 
 READ_NOBODYS: Final = {
     "customer": f"""
 UNWIND $keys AS k MATCH (r:Customer {{key: k}}) SET r.lock = $lock WITH r
-OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN {_CUSTOMER_ROW} AS row, false AS claimed
+OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity)
+RETURN {_CUSTOMER_ROW} AS row, false AS claimed, COLLECT {{ MATCH (r)-[:SAME_AS]-(o:Customer) RETURN o.key }} AS matched
 """,
     "order": f"""
 UNWIND $keys AS k MATCH (r:Order {{key: k}}) SET r.lock = $lock WITH r
 OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity)
-RETURN {_ORDER_ROW} AS row, COUNT {{ (r)<-[:PLACED]-(:Customer) }} > 0 AS claimed
+RETURN {_ORDER_ROW} AS row, COUNT {{ (r)<-[:PLACED]-(:Customer) }} > 0 AS claimed, [] AS matched
 """,
 }
-"""Records that are nobody's, and so in no component, are locked each by itself."""
+"""Records that are nobody's, and so in no component, are locked each by itself. ``matched`` are the customers that they
+were said to be one with: in no component of theirs, they can't be found by it."""
 
 READ_ENDED: Final = {
     record: f"""
@@ -197,10 +199,15 @@ CREATE (:{label} {{key: r[0], kind: r[1], value: r[2], component: r[3], identity
 PLACE_IDENTIFIERS: Final = {
     label: f"""
 UNWIND $rows AS r MATCH (v:{label} {{key: r[0]}})
+WITH v, r, v.identity AS before
+SET v.turned = CASE WHEN coalesce(v.shared, false) = r[3] THEN v.turned ELSE coalesce(v.turned, []) + [$now] END
 SET v.component = r[1], v.identity = r[2], v.shared = r[3], v.events = r[4]
+WITH v, before WHERE before IS NOT NULL AND v.identity IS NULL
+MATCH (i:Identity {{id: before}}) MERGE (v)-[:LEFT]->(i)
 """
     for label in IDENTIFIER_LABELS
 }
+"""``turned`` tells when an identifier began or ceased to be shared, ``LEFT`` where the way back into its past begins."""
 
 _NEW_LINK: Final = """{source: l[1], assurance: l[2], confidence: l[3], first_seen: datetime({epochMillis: l[4]}),
     last_seen: datetime({epochMillis: l[5]}), observations: l[6], stated_by: l[7],
@@ -211,6 +218,7 @@ CREATE_CUSTOMERS: Final = (
 UNWIND $rows AS r MATCH (i:Identity {id: r[1]})
 CREATE (c:Customer {key: r[0]})-[:MEMBER_OF]->(i)
 SET c += r[2], c.created_at = datetime({epochMillis: $now}),
+    c.recorded_at = CASE WHEN r[3] IS NULL THEN null ELSE datetime({epochMillis: $now}) END,
     c.observed_at = CASE WHEN r[3] IS NULL THEN null ELSE datetime({epochMillis: r[3]}) END
 WITH c, r[4] AS links
 """
@@ -234,7 +242,7 @@ UNWIND $rows AS r CREATE (n:{label} {{key: r[0], source: r[1], created_at: datet
 }
 """Records that are only known to be gone."""
 
-KEEP_VERSIONS: Final = {
+_KEEP_VERSION: Final = {
     record: f"""
 UNWIND $rows AS r MATCH (n:{label} {{key: r[0]}})
 CREATE (n)-[:WAS]->(v:Version) SET v += properties(n), v.component = null, v.lock = null, v.customer = r[1],
@@ -242,29 +250,46 @@ CREATE (n)-[:WAS]->(v:Version) SET v += properties(n), v.component = null, v.loc
 """
     for record, label in RECORD_LABELS.items()
 }
-"""What a record said until now."""
 
-DESCRIBE_CUSTOMERS: Final = """
-UNWIND $rows AS r MATCH (c:Customer {key: r[0]})
-WITH c, r, c.created_at AS created_at, c.deleted_at AS deleted_at, c.ended AS ended
-SET c = r[1], c.created_at = created_at, c.observed_at = datetime({epochMillis: r[2]}), c.deleted_at = deleted_at,
-    c.ended = ended
+KEEP_VERSIONS: Final = {
+    "customer": _KEEP_VERSION["customer"],
+    "order": f"""{_KEEP_VERSION["order"]}WITH n, v MATCH (n)-[c:CONTAINS]->(p)
+CREATE (v)-[:CONTAINED {{line: c.line, quantity: c.quantity, unit_price_micros: c.unit_price_micros}}]->(p)
+""",
+}
+"""What a record said until now. It said so from ``recorded_at`` on."""
+
+_RECORDED: Final = """CASE WHEN {0}.digest = r[1].digest THEN {0}.recorded_at
+    ELSE datetime({{epochMillis: $now}}) END AS recorded_at,
+  CASE WHEN {0}.digest = r[1].digest THEN coalesce({0}.confirmed, []) + [$now, {0}.observed_at.epochMillis]
+    END AS confirmed"""
+"""A version that only comes again keeps its place; ``confirmed`` tells, in pairs, at which instant what was known to
+have been observed at which other one until then."""
+
+DESCRIBE_CUSTOMERS: Final = f"""
+UNWIND $rows AS r MATCH (c:Customer {{key: r[0]}})
+WITH c, r, c.created_at AS created_at, c.deleted_at AS deleted_at, c.ended AS ended,
+  {_RECORDED.format("c")}
+SET c = r[1], c.created_at = created_at, c.observed_at = datetime({{epochMillis: r[2]}}), c.deleted_at = deleted_at,
+    c.ended = ended, c.recorded_at = recorded_at, c.confirmed = confirmed
 """
 
 CREATE_ORDERS: Final = """
 UNWIND $rows AS r
 CREATE (o:Order {key: r[0]})
 SET o += r[1], o.refunded_micros = 0, o.placed_at = datetime({epochMillis: r[2]}),
-    o.observed_at = datetime({epochMillis: r[3]}), o.created_at = datetime({epochMillis: $now})
+    o.observed_at = datetime({epochMillis: r[3]}), o.created_at = datetime({epochMillis: $now}),
+    o.recorded_at = datetime({epochMillis: $now})
 """
 
-DESCRIBE_ORDERS: Final = """
-UNWIND $rows AS r MATCH (o:Order {key: r[0]})
+DESCRIBE_ORDERS: Final = f"""
+UNWIND $rows AS r MATCH (o:Order {{key: r[0]}})
 WITH o, r, o.created_at AS created_at, o.component AS component, coalesce(o.refunded_micros, 0) AS refunded,
-  o.deleted_at AS deleted_at, o.ended AS ended
+  o.deleted_at AS deleted_at, o.ended AS ended,
+  {_RECORDED.format("o")}
 SET o = r[1], o.component = component, o.created_at = created_at, o.refunded_micros = refunded,
-    o.placed_at = datetime({epochMillis: r[2]}), o.observed_at = datetime({epochMillis: r[3]}),
-    o.deleted_at = deleted_at, o.ended = ended
+    o.placed_at = datetime({{epochMillis: r[2]}}), o.observed_at = datetime({{epochMillis: r[3]}}),
+    o.deleted_at = deleted_at, o.ended = ended, o.recorded_at = recorded_at, o.confirmed = confirmed
 """
 
 CLEAR_ORDERS: Final = """
@@ -300,7 +325,16 @@ UNWIND $rows AS r MATCH (o:Order {key: r[0]})
 CALL (o, r) {
   UNWIND r[1] AS f MERGE (n:Refund {key: f[0]})
   MERGE (o)-[:REFUNDED]->(n)
-  WITH n, f WHERE n.observed_at IS NULL OR n.observed_at.epochMillis <= f[6]
+  WITH n, f, n.observed_at IS NULL AS new,
+    n.at.epochMillis = f[1] AND n.amount_micros = f[2] AND coalesce(n.sku, '') = coalesce(f[3], '')
+      AND n.quantity = f[4] AND coalesce(n.reason, '') = coalesce(f[5], '') AS same
+  WHERE new OR n.observed_at.epochMillis <= f[6]
+  CALL (n, new, same) {
+    WITH n WHERE NOT new AND NOT same
+    CREATE (n)-[:WAS]->(v:Version) SET v += properties(n), v.replaced_at = datetime({epochMillis: $now})
+    RETURN count(*) AS kept
+  }
+  SET n.recorded_at = CASE WHEN new OR kept > 0 THEN datetime({epochMillis: $now}) ELSE n.recorded_at END
   SET n.at = datetime({epochMillis: f[1]}), n.amount_micros = f[2], n.sku = f[3], n.quantity = f[4], n.reason = f[5],
     n.observed_at = datetime({epochMillis: f[6]})
   RETURN count(*) AS refunds
@@ -393,11 +427,12 @@ SET n.component = r[2] CREATE (n)-[:MEMBER_OF]->(i)
 
 PART_RECORDS: Final = {
     record: f"""
-UNWIND $rows AS k MATCH (n:{label} {{key: k}})-[m:MEMBER_OF]->(:Identity) SET n.component = null DELETE m
+UNWIND $rows AS k MATCH (n:{label} {{key: k}})-[m:MEMBER_OF]->(i:Identity)
+SET n.component = null DELETE m MERGE (n)-[:LEFT]->(i)
 """
     for record, label in RECORD_LABELS.items()
 }
-"""Makes records nobody's."""
+"""Makes records nobody's; where they were is where the way back into their past begins."""
 
 PLACE_RECORDS: Final = {
     record: f"UNWIND $rows AS r MATCH (n:{label} {{key: r[0]}}) SET n.component = r[1]"
@@ -412,17 +447,27 @@ WITH n, r MATCH (i:Identity {{id: r[1]}}) CREATE (n)-[:MEMBER_OF]->(i)
     for record, label in RECORD_LABELS.items()
 }
 
-SET_MATCHES: Final = """
-UNWIND $rows AS r MATCH (a:Customer {key: r[0]}), (b:Customer {key: r[1]})
-MERGE (a)-[m:SAME_AS]->(b)
-SET m.confidence = 1.0, m.method = 'operator', m.actor = r[2], m.evidence = r[3], m.at = datetime({epochMillis: r[4]})
+_SAY: Final = {
+    word: f"""
+UNWIND $rows AS r MATCH (a:Customer {{key: r[0]}}), (b:Customer {{key: r[1]}})
+CALL (a, b) {{
+  MATCH (a)-[w:{word}]->(b)
+  CREATE (a)-[s:SAID]->(b) SET s += properties(w), s.word = '{word}', s.replaced_at = datetime({{epochMillis: $now}})
+  RETURN count(*) AS kept
+}}
+MERGE (a)-[w:{word}]->(b) SET w.recorded_at = datetime({{epochMillis: $now}})
+"""
+    for word in ("SAME_AS", "NEVER_SAME")
+}
+"""A word on two records, in the place of the one before, which is kept apart."""
+
+SET_MATCHES: Final = f"""{_SAY["SAME_AS"]}
+SET w.confidence = 1.0, w.method = 'operator', w.actor = r[2], w.evidence = r[3], w.at = datetime({{epochMillis: r[4]}})
 """
 
-SET_BANS: Final = """
-UNWIND $rows AS r MATCH (a:Customer {key: r[0]}), (b:Customer {key: r[1]})
-MERGE (a)-[n:NEVER_SAME]->(b)
-SET n.actor = r[2], n.reason = r[3], n.at = datetime({epochMillis: r[4]}), n.lapsed = null,
-    n.expires_at = CASE WHEN r[5] IS NULL THEN null ELSE datetime({epochMillis: r[5]}) END
+SET_BANS: Final = f"""{_SAY["NEVER_SAME"]}
+SET w.actor = r[2], w.reason = r[3], w.at = datetime({{epochMillis: r[4]}}), w.lapsed = null, w.lapsed_at = null,
+    w.expires_at = CASE WHEN r[5] IS NULL THEN null ELSE datetime({{epochMillis: r[5]}}) END
 """
 
 SET_EXPIRIES: Final = """
@@ -433,7 +478,8 @@ SET x.a = r[0], x.b = r[1], x.said_at = datetime({epochMillis: r[2]}),
 """When bans are due to end, where they can be found by time."""
 
 LAPSE_BANS: Final = """
-UNWIND $rows AS r MATCH (a:Customer {key: r[0]})-[n:NEVER_SAME]->(b:Customer {key: r[1]}) SET n.lapsed = true
+UNWIND $rows AS r MATCH (a:Customer {key: r[0]})-[n:NEVER_SAME]->(b:Customer {key: r[1]})
+SET n.lapsed = true, n.lapsed_at = datetime({epochMillis: $now})
 WITH r MATCH (x:Expiry {key: r[0] + ' ' + r[1]}) SET x.due_at = null
 """
 

@@ -296,13 +296,19 @@ def _log(
 
 
 def _moves(evidence: Evidence, plan: Plan) -> dict[str, list[Move]]:
-    """All moves, records' first, by the identity that a member came to or, where it is nobody's now, left."""
+    """All moves, records' first, by the identity that a member came to or, where it is nobody's now, left.
+
+    Who leaves an identity that is retired leaves the one it merged into: a stored decision has only one identity, and
+    whose origin that is went to nobody.
+    """
     moves: dict[str, list[Move]] = {}
     for states, placements in ((evidence.records, plan.records), (evidence.identifiers, plan.identifiers)):
         for member, state in states.items():
             origin, identity = state.identity or "", placements[member].identity or ""
             if origin != identity:
-                moves.setdefault(identity or plan.survivor(origin), []).append(Move(member, origin, identity))
+                if not identity:
+                    origin = plan.survivor(origin)
+                moves.setdefault(identity or origin, []).append(Move(member, origin, identity))
     return moves
 
 

@@ -159,10 +159,14 @@ class OrderState:
     stored: bool = False
 
     @property
+    def deleted(self) -> bool:
+        """Whether it is gone: no version of it is later than its deletion."""
+        return self.deleted_at is not None and self.observed_at <= self.deleted_at
+
+    @property
     def owner(self) -> RecordName | None:
         """The customer it is to hang on; None for a guest order and a deleted one."""
-        deleted = self.deleted_at is not None and self.observed_at <= self.deleted_at
-        return None if deleted else self.customer
+        return None if self.deleted else self.customer
 
 
 @dataclass(slots=True)
@@ -335,7 +339,7 @@ class Evidence:
         latest = (item.observed_at, digest) > (order.observed_at, order.digest)
         changed = latest and digest != order.digest
         if latest:
-            if changed and order.stored:
+            if order.stored and (changed or order.deleted):
                 self.superseded.add(item.name)
             order.observed_at, order.digest, order.customer = item.observed_at, digest, item.customer
             self.placed[item.key] = item
