@@ -84,10 +84,11 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
         else:
             of, key = split_name(name)
             nobodys[of].append(key)
-    _take_nobodys(tx, evidence, nobodys, lock)
+    matched = _take_nobodys(tx, evidence, nobodys, lock)
     _lock_loose(tx, loose, lock)
     beyond = _take_ended(tx, evidence, touched)
-    if beyond:
+    if beyond or not matched <= touched.records:
+        touched.records |= matched
         touched.identifiers |= beyond
         return read(tx, touched, policy, lock)
     if touched.events:
@@ -113,14 +114,20 @@ def _read_orders(tx: neo4j.Transaction, touched: Touched, lock: str) -> dict[str
     return orders
 
 
-def _take_nobodys(tx: neo4j.Transaction, evidence: Evidence, nobodys: Mapping[str, list[str]], lock: str) -> None:
-    """Take in touched records that are in no component. Raises StaleRead if one has become somebody's meanwhile."""
+def _take_nobodys(
+    tx: neo4j.Transaction, evidence: Evidence, nobodys: Mapping[str, list[str]], lock: str
+) -> set[RecordName]:
+    """Take in touched records that are in no component. Returns the records that must be touched too, since one that
+    comes back is one with those it was matched with. Raises StaleRead if one has become somebody's meanwhile."""
+    matched: set[RecordName] = set()
     for label, keys in nobodys.items():
-        for row, claimed in tx.run(cypher.READ_NOBODYS[label], keys=keys, lock=lock):
+        for row, claimed, others in tx.run(cypher.READ_NOBODYS[label], keys=keys, lock=lock):
             if row[1] is not None:
                 raise StaleRead(f"{label}:{row[0]}")
             _take_record(evidence, label, row)
             evidence.records[f"{label}:{row[0]}"].claimed = claimed
+            matched.update(f"customer:{key}" for key in others)
+    return matched
 
 
 def _lock_loose(tx: neo4j.Transaction, loose: Mapping[Label, list[str]], lock: str) -> None:
