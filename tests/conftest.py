@@ -23,6 +23,17 @@ class Engine:
     driver: neo4j.Driver
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--prove``: the long form of the proofs that `make test` runs in short."""
+    parser.addoption("--prove", action="store_true", help="run the proofs in their long form")
+
+
+@pytest.fixture(scope="session")
+def proving(request: pytest.FixtureRequest) -> bool:
+    """Whether proofs are to be long."""
+    return bool(request.config.getoption("--prove"))
+
+
 @pytest.fixture(scope="session", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Each engine in turn, one process for the whole session. Its database holds what the last test left."""

@@ -14,6 +14,7 @@ from onefold.graph.ingest import Writer
 from onefold.graph.model import (
     Assertion,
     Assurance,
+    BanExpiry,
     Customer,
     Deletion,
     Event,
@@ -23,6 +24,7 @@ from onefold.graph.model import (
     OperatorMatch,
     Order,
     OrderLine,
+    OwnItem,
     Withdrawal,
 )
 from onefold.graph.policy import Policy
@@ -123,6 +125,65 @@ def stream(seed: int, count: int) -> Iterator[Item]:
             if a != b:
                 word = OperatorMatch if roll < 0.96 else OperatorBan
                 yield word(f"customer:{a}", f"customer:{b}", "ann", "they said so", at)
+
+
+def upheavals(seed: int, count: int = 40) -> list[Item | OwnItem]:
+    """Items about so few people and values that most of them collide, and a good part of which takes back what others
+    say: corrections, orders that change hands, withdrawals, deletions, bans that end. No two words of operators are of
+    one instant, and every ban's end comes after it."""
+    rng = random.Random(seed)
+    values = [f"{kind}:{i}" for kind, n in _FEW.items() for i in range(n)] + ["email:n/a"]
+    customers = [f"{rng.choice(['crm', 'web', 'web', 'shop', 'shop'])}:{i}" for i in range(rng.randint(5, 9))]
+    orders = [f"shop:o{i}" for i in range(4)]
+    made: list[Item | OwnItem] = []
+    for number in range(count):
+        at, who = NOW + rng.randint(0, 12), rng.choice(customers)
+        match rng.choices(range(8), (30, 22, 8, 12, 12, 8, 8, 4))[0]:
+            case 0:
+                some = rng.sample(values, rng.choice([0, 1, 1, 2, 2, 3]))
+                assurance = rng.choice(["verified", "verified", "declared", "observed"])
+                made.append(customer(who, *some, at=at, assurance=assurance, full_name=f"Name {rng.randint(0, 1)}"))
+            case 1:
+                some = rng.sample(values, rng.randint(1, 3))
+                made.append(order(rng.choice(orders), *some, of=who if rng.random() < 0.3 else None, at=at))
+            case 2:
+                named = rng.random() < 0.5
+                on = f"device:{rng.randrange(_FEW['device'])}"
+                made.append(event(f"web:{number}", of=who if named else None, on=on, at=at))
+            case 3:
+                given = Assertion(rng.choice(values), rng.choice(list(Assurance)))
+                made.append(IdentifierLink(rng.choice(["web", "shop"]), f"customer:{who}", given, at))
+            case 4:
+                made.append(_taken_back(rng, made, at) or Withdrawal("web", f"customer:{who}", rng.choice(values), at))
+            case 5:
+                gone = f"order:{rng.choice(orders)}" if rng.random() < 0.3 else f"customer:{who}"
+                made.append(Deletion(gone, at))
+            case 6:
+                a, b = rng.sample(customers, 2)
+                at, until = NOW + 100 + number, rng.choice([None, NOW + 200])
+                if rng.random() < 0.5:
+                    made.append(OperatorMatch(f"customer:{a}", f"customer:{b}", "ann", "they said so", at))
+                else:
+                    made.append(OperatorBan(f"customer:{a}", f"customer:{b}", "ann", "they said so", at, until))
+            case 7:
+                bans = [i for i in made if isinstance(i, OperatorBan) and i.expires_at is not None]
+                if bans:
+                    ban = rng.choice(bans)
+                    made.append(BanExpiry(ban.a, ban.b, ban.at))
+    return made
+
+
+_FEW = {"email": 3, "phone": 2, "device": 2, "member": 3}
+
+
+def _taken_back(rng: random.Random, made: list[Item | OwnItem], at: int) -> Withdrawal | None:
+    """A withdrawal of something that was said before."""
+    said = [(i.source, i.name, a) for i in made if isinstance(i, Customer) for a in i.assertions]
+    said += [(i.source, i.customer, i.assertion) for i in made if isinstance(i, IdentifierLink)]
+    if not said:
+        return None
+    source, record, assertion = rng.choice(said)
+    return Withdrawal(source, record, assertion.identifier, at)
 
 
 def batches(items: list[Item], seed: int) -> Iterator[list[Item]]:
