@@ -369,7 +369,7 @@ def _operators_words(evidence: Evidence, plan: Plan, new_id: Callable[[], str]) 
 
 def _mark_refused(evidence: Evidence, refusals: Iterable[Refusal]) -> None:
     """Note on each link why it is refused, so that a query sees it where it happens."""
-    refused = {(r.record, r.identifier): _words(r) for r in refusals if r.identifier is not None}
+    refused = {(r.record, r.identifier): refused_words(r) for r in refusals if r.identifier is not None}
     for name, record in evidence.records.items():
         for key, link in record.links.items():
             why = refused.get((name, key[0])) if refused else None
@@ -378,5 +378,6 @@ def _mark_refused(evidence: Evidence, refusals: Iterable[Refusal]) -> None:
                 evidence.noted[name, key] = link
 
 
-def _words(refusal: Refusal) -> str:
+def refused_words(refusal: Refusal) -> str:
+    """How a refusal is noted on the link that it refused."""
     return f"{refusal.reason} {refusal.kind}".strip()

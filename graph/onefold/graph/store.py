@@ -288,11 +288,27 @@ def _take_record(evidence: Evidence, label: str, row: Sequence[Any]) -> None:
 
 def _take_link(evidence: Evidence, record: RecordState, row: Sequence[Any], *, stored: bool) -> None:
     key, label, component, identity, shared, events, source, assurance, *state = row
-    first_seen, last_seen, observations, stated_by, sighted_at, withdrawn_at, refused = state
+    record.links[key, source, assurance] = link_state(*state, stored=stored)
+    if key not in evidence.identifiers:
+        _take_identifier(evidence, key, label, component, identity, shared, events)
+
+
+def link_state(
+    first_seen: Instant | None,
+    last_seen: Instant | None,
+    observations: int,
+    stated_by: str | None,
+    sighted_at: Instant | None,
+    withdrawn_at: Instant | None,
+    refused: str | None,
+    *,
+    stored: bool,
+) -> LinkState:
+    """A link from its properties in the graph; ``stored`` as in :class:`LinkState`."""
     last_seen = NEVER if last_seen is None else last_seen
     if stated_by is None:
         sighted_at = last_seen  # no version ever said so: all its sights were others'
-    record.links[key, source, assurance] = LinkState(
+    return LinkState(
         UNSEEN if first_seen is None else first_seen,
         last_seen,
         observations,
@@ -302,8 +318,6 @@ def _take_link(evidence: Evidence, record: RecordState, row: Sequence[Any], *, s
         refused,
         stored,
     )
-    if key not in evidence.identifiers:
-        _take_identifier(evidence, key, label, component, identity, shared, events)
 
 
 def _take_identifier(
