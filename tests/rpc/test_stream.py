@@ -19,13 +19,16 @@ from onefold.graph.lane import WriterLanes
 from onefold.graph.model import Customer
 from onefold.graph.reader import Reader
 from onefold.service import wire
-from onefold.service.identity_servicer import IN_FLIGHT, IdentityServicer
+from onefold.service.identity_servicer import IdentityServicer
 from onefold.service.server import Server, Service
 from onefold.service.settings import Settings
 from onefold.v1 import identity_service_pb2 as pb
 from onefold.v1 import identity_service_pb2_grpc
 from tests.rpc.echo import details
 from tests.rpc.items import code, customer, violations
+
+IN_FLIGHT = 4
+"""Messages of one item: each takes the room of its item and one more."""
 
 
 class Commits:
@@ -53,7 +56,7 @@ def serving(commits: Commits, **settings: Any) -> Iterator[tuple[WriterLanes, An
     reader = Reader(cast(Any, None), "", policy.load())  # no call here reads
     service = Service(
         identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
-        IdentityServicer(lanes, reader, lambda: 0),
+        IdentityServicer(lanes, reader, lambda: 0, items_in_flight=2 * (IN_FLIGHT + 1)),
         "onefold.v1.IdentityService",
     )
     try:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from queue import Empty, Queue
 from typing import Any, Final
 
 import grpc
@@ -29,8 +28,9 @@ from onefold.service.status import status_of
 from onefold.service.wire import Batch
 from onefold.v1 import identity_service_pb2, identity_service_pb2_grpc, record_pb2
 
-IN_FLIGHT: Final = 4
-"""Messages of one stream that may wait for their commit; a client that sends faster is held back by the transport."""
+ITEMS_IN_FLIGHT: Final = 2_000
+"""Items of one stream that may wait for their commit, in as few or as many messages as they come; a client that sends
+faster is held back by the transport."""
 
 
 @dataclass(slots=True)
@@ -53,7 +53,14 @@ class _Parsed:
 class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     """Takes items to the writer lanes, and asks the graph who is who."""
 
-    def __init__(self, lanes: WriterLanes, reader: Reader, clock: Callable[[], Instant]) -> None:
+    def __init__(
+        self,
+        lanes: WriterLanes,
+        reader: Reader,
+        clock: Callable[[], Instant],
+        items_in_flight: int = ITEMS_IN_FLIGHT,
+    ) -> None:
+        self._items_in_flight = items_in_flight
         self._lanes = lanes
         self._reader = reader
         self._policy = reader.policy
@@ -85,20 +92,18 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
 
         Messages are read and parsed on a thread of their own, so that one is prepared while another is committed.
         """
-        flow = _Flow()
+        flow = _Flow(self._items_in_flight)
         context.add_callback(flow.stop)  # a caller that goes away, or whose time is up, ends the call in mid-wait
         threading.Thread(
             target=self._read, args=(request_iterator, flow, context), name="onefold-stream", daemon=True
         ).start()
         try:
-            while (pending := flow.inbox.get()) is not None:
-                if isinstance(pending, BaseException):
-                    raise pending
+            while (pending := flow.get()) is not None:
                 with contextlib.suppress(CancelledError):  # stopped; why comes last
                     yield pending.acknowledgement()
+                flow.acknowledged(pending)
         finally:
             flow.stop()
-            flow.make_room()
 
     def _read(
         self,
@@ -109,10 +114,10 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         try:
             for request in requests:
                 flow.check()
-                flow.inbox.put(self._begin(request, flow, context))
-            flow.inbox.put(None)
+                flow.put(self._begin(request, flow, context))
+            flow.end()
         except BaseException as error:
-            flow.inbox.put(error)
+            flow.end(error)
 
     def _begin(
         self,
@@ -125,14 +130,13 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         parsed = self._parse(request, request.message.items)
         if not parsed.items:
             return _Pending(request.message.sequence, parsed)
-        if flow.writes and any(isinstance(i, OperatorMatch | OperatorBan) for i in parsed.items):
+        if any(isinstance(i, OperatorMatch | OperatorBan) for i in parsed.items):
             # An operator's word names records that must be known; they may be in any message before.
-            wait(flow.writes)
+            wait(flow.writes())
             flow.check()
         message = request.message
         request_id = f"{message.stream_id}/{message.sequence}" if message.stream_id else ""
         written = self._lanes.submit(Items(parsed.items, request_id), deadline(context))
-        flow.writes.append(written)
         return _Pending(request.message.sequence, parsed, written)
 
     def ResolveIdentity(  # noqa: N802
@@ -171,29 +175,70 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
 class _Flow:
     """What the two threads of a stream have in common: the one that reads messages, and the one that acknowledges."""
 
-    def __init__(self) -> None:
-        self.inbox: Queue[_Pending | BaseException | None] = Queue(IN_FLIGHT)
-        """Messages in their order; None after the last, or what ended the reading."""
-        self.writes: deque[Future[list[Outcome]]] = deque(maxlen=IN_FLIGHT + 2)
-        """The latest writes: all that are not acknowledged, since one more is being read and one acknowledged."""
-        self.stopped = threading.Event()
+    def __init__(self, items: int) -> None:
+        """``items`` is how many may wait for their commit; one message may always wait, however many it has."""
+        self._limit = items
+        self._inbox: deque[_Pending] = deque()
+        self._unacknowledged: deque[_Pending] = deque()
+        self._held = 0
+        self._ended = False
+        self._error: BaseException | None = None
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    def put(self, pending: _Pending) -> None:
+        """One more message; waits until there is room for it."""
+        with self._changed:
+            self._inbox.append(pending)
+            self._unacknowledged.append(pending)
+            self._held += pending.weight
+            self._changed.notify_all()
+            while self._held >= self._limit and not self._stopped:
+                self._changed.wait()
+            if self._stopped:
+                pending.cancel()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """There are no more messages, or none that could be read."""
+        with self._changed:
+            self._ended, self._error = True, error
+            self._changed.notify_all()
+
+    def get(self) -> _Pending | None:
+        """The next message in order; None after the last. Raises what ended the reading."""
+        with self._changed:
+            while not self._inbox and not self._ended:
+                self._changed.wait()
+            if self._inbox:
+                return self._inbox.popleft()
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def acknowledged(self, pending: _Pending) -> None:
+        """The caller has the answer to the oldest message: its place is free."""
+        with self._changed:
+            self._unacknowledged.popleft()
+            self._held -= pending.weight
+            self._changed.notify_all()
+
+    def writes(self) -> list[Future[list[Outcome]]]:
+        """The writes of all messages that are not acknowledged."""
+        with self._changed:
+            return [pending.written for pending in self._unacknowledged if pending.written is not None]
 
     def stop(self) -> None:
         """Nothing more is read, and writes that have not begun never will."""
-        self.stopped.set()
-        for write in list(self.writes):
-            write.cancel()
+        with self._changed:
+            self._stopped = True
+            for pending in self._unacknowledged:
+                pending.cancel()
+            self._changed.notify_all()
 
     def check(self) -> None:
         """Raises gRPC's own word for "the caller is gone" once that is so."""
-        if self.stopped.is_set():
+        if self._stopped:
             raise grpc.RpcError("the stream has ended")
-
-    def make_room(self) -> None:
-        """Lets the reading thread put what it still holds, and end."""
-        with contextlib.suppress(Empty):
-            while True:
-                self.inbox.get_nowait()
 
 
 @dataclass(slots=True)
@@ -204,6 +249,16 @@ class _Pending:
     parsed: _Parsed | None = None
     written: Future[list[Outcome]] | None = None
     refused: OnefoldError | None = None
+
+    @property
+    def weight(self) -> int:
+        """How much of the stream's room it takes."""
+        return len(self.parsed.items) + 1 if self.parsed is not None else 1
+
+    def cancel(self) -> None:
+        """Do not write it, unless that has begun."""
+        if self.written is not None:
+            self.written.cancel()
 
     def acknowledgement(self) -> identity_service_pb2.StreamRecordsResponse:
         """What the client reads once the message is durable; raises what kept it from becoming so."""
