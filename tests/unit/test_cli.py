@@ -37,6 +37,8 @@ COMMANDS = (
     ["cypher"],
     ["doctor"],
     ["policy", "check"],
+    ["policy", "schema"],
+    ["policy", "explain"],
 )
 IDENTITY = "01a20756-25fe-708c-8f06-4e68615d3aaa"
 
