@@ -9,7 +9,7 @@ import platform
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import ingest, profile
+from tests.bench import ingest, profile, resolve_identity
 from tests.engines import ENGINES
 
 
@@ -24,6 +24,7 @@ def main() -> int:
     for engine in arguments.engine or ENGINES:
         ratios += ingest.measure(engine, arguments.records)
         ratios += profile.measure(engine)
+        ratios += resolve_identity.measure(engine)
     table = Table("what", "ours", "reference", "ratio", "bar", "")
     for r in ratios:
         table.add_row(r.name, f"{r.ours:,.2f}", f"{r.reference:,.2f}", f"{r.ratio:.2f}", r.bar, "✓" if r.holds else "✗")

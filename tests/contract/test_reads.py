@@ -11,10 +11,11 @@ from onefold.graph import audit
 from onefold.graph.errors import InvalidInput, NotFound
 from onefold.graph.explain import explain
 from onefold.graph.fetch import fetch_component
-from onefold.graph.identity import find
+from onefold.graph.identity import State, find
 from onefold.graph.ingest import Batch, Outcome, Writer, ingest
 from onefold.graph.model import (
     Assertion,
+    Deletion,
     Event,
     Item,
     OperatorBan,
@@ -78,12 +79,51 @@ def test_a_person_is_found_by_all_that_leads_to_them(writer: Writer, reader: Rea
 def test_a_retired_id_leads_to_the_surviving_identity(writer: Writer, reader: Reader) -> None:
     (old,) = put(writer, make.customer("web:1", "email:1"))
     (young,) = put(writer, make.customer("web:2", "phone:1"))
-    assert not find(reader, Subject.identity(young.identity)).merged
+    assert find(reader, Subject.identity(young.identity)).state is State.CURRENT
     put(writer, make.customer("shop:1", "email:1", "phone:1"))
     found = find(reader, Subject.identity(young.identity))
-    assert found.merged
+    assert (found.state, found.became) == (State.MERGED, (old.identity,))
     assert (found.identity.id, found.requested) == (old.identity, young.identity)
-    assert not find(reader, Subject.identity(old.identity)).merged
+    assert find(reader, Subject.identity(old.identity)).state is State.CURRENT
+
+
+def test_an_id_whose_records_went_apart_tells_what_it_became(writer: Writer, reader: Reader) -> None:
+    first, _ = put(writer, make.customer("web:1", "email:1"), make.customer("app:2", "email:1"))
+    (retired,) = put(writer, make.customer("shop:3", "phone:3"))
+    put(writer, make.customer("shop:3", "phone:3", "email:1", at=NOW + 1))
+    assert find(reader, Subject.identity(retired.identity)).identity.record_count == 3
+    (parted,) = put(writer, make.customer("shop:3", "phone:3", at=NOW + 2))
+    found = find(reader, Subject.identity(first.identity))
+    assert (found.state, found.identity.id) == (State.SPLIT, first.identity)
+    assert set(found.became) == {first.identity, parted.identity}
+    old = find(reader, Subject.identity(retired.identity))
+    assert (old.state, old.identity.id, old.became) == (State.SPLIT, first.identity, (parted.identity,))
+    put(writer, make.customer("shop:3", "phone:3", "email:1", at=NOW + 3))
+    assert find(reader, Subject.identity(first.identity)).state is State.CURRENT
+    assert find(reader, Subject.identity(parted.identity)).state is State.MERGED
+
+
+def test_an_erased_id_never_stops_resolving(writer: Writer, reader: Reader) -> None:
+    (person,) = put(writer, make.customer("web:1", "email:1"))
+    put(writer, Deletion("customer:web:1", NOW + 1))
+    found = find(reader, Subject.identity(person.identity))
+    assert (found.state, found.became) == (State.ERASED, ())
+    assert (found.identity.id, found.identity.record_count) == (person.identity, 0)
+    with pytest.raises(NotFound, match="it was deleted"):
+        find(reader, Subject.record("customer:web:1"))
+    (again,) = put(writer, make.customer("web:1", "email:1", at=NOW + 2))
+    found = find(reader, Subject.identity(person.identity))
+    assert (found.state, found.became) == (State.ERASED, (again.identity,))
+
+
+def test_an_anonymous_id_tells_whose_its_device_is(writer: Writer, reader: Reader) -> None:
+    (anonymous,) = put(writer, make.event("web:e", on="device:1"))
+    (person,) = put(writer, make.customer("web:1", "device:1"))
+    assert person.identity == anonymous.identity
+    (late,) = put(writer, make.event("web:f", on="device:2"))
+    put(writer, make.customer("web:1", "device:1", "device:2", at=NOW + 1))
+    found = find(reader, Subject.identity(late.identity))
+    assert (found.state, found.became) == (State.MERGED, (person.identity,))
 
 
 def test_an_anonymous_identity_is_found_by_its_device(writer: Writer, reader: Reader) -> None:
@@ -353,6 +393,7 @@ def test_decisions_of_one_identity_are_those_that_affected_it(writer: Writer, re
     assert {(m.member, m.origin, m.identity) for m in decision.moves} == {
         ("customer:web:2", young.identity, old.identity),
         ("customer:shop:1", "", old.identity),
+        ("phone:1", young.identity, old.identity),
     }
     assert "customer:shop:1 -> email:1 (shop)" in decision.causes
     assert (merged.items[0].at, merged.items[0].policy_version) == (NOW, writer.policy.version)

@@ -87,6 +87,12 @@ def ban(a: str, b: str, made: int = NOW) -> record_pb2.Item:
     )
 
 
+def deletion(name: str, made: int = NOW) -> record_pb2.Item:
+    return record_pb2.Item(
+        deletion=record_pb2.Deletion(record=record_pb2.RecordKey(customer=key(name)), delete_time=at(made))
+    )
+
+
 def money(pounds: int) -> Money:
     return Money(currency_code="GBP", units=pounds)
 

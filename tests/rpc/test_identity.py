@@ -25,6 +25,7 @@ from tests.rpc.items import (
     by_identifier,
     code,
     customer,
+    deletion,
     event,
     identifier,
     ingest,
@@ -34,6 +35,7 @@ from tests.rpc.items import (
 )
 
 CURRENT, MERGED = pb.RESOLUTION_STATE_CURRENT, pb.RESOLUTION_STATE_MERGED
+SPLIT, ERASED = pb.RESOLUTION_STATE_SPLIT, pb.RESOLUTION_STATE_ERASED
 
 
 def resolve(client: Client, subject: identity_pb2.Subject) -> pb.ResolveIdentityResponse:
@@ -78,6 +80,21 @@ def test_a_retired_id_leads_to_the_identity_it_was_merged_into(client: Client) -
     answer = resolve(client, by_id(second.identity.upper()))
     assert (answer.identity.id, answer.state) == (first.identity, MERGED)
     assert answer.requested_identity == second.identity
+
+
+def test_an_id_that_was_split_and_one_that_was_erased_still_answer(client: Client) -> None:
+    first, *_ = ingest(
+        client, customer("crm:1", "email:ann@example.org"), customer("app:2", "email:ann@example.org"),
+        customer("web:3", "email:ann@example.org"),
+    )  # fmt: skip
+    (parted,) = ingest(client, customer("web:3", "email:lee@example.org", seen=NOW + 60))
+    answer = resolve(client, by_id(first.identity))
+    assert (answer.identity.id, answer.state) == (first.identity, SPLIT)
+    assert sorted(answer.became) == sorted([first.identity, parted.identity])
+    ingest(client, deletion("web:3", made=NOW + 120))
+    answer = resolve(client, by_id(parted.identity))
+    assert (answer.identity.id, answer.state, answer.identity.record_count) == (parted.identity, ERASED, 0)
+    assert not answer.became
 
 
 def test_an_unknown_key_is_not_found_with_resource_info(client: Client) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
@@ -33,6 +33,12 @@ RETURN {_ROW}
 _LIST_OF: Final = f"""
 MATCH (:Identity {{id: $identity}})<-[:AFFECTED]-(d:Decision) WHERE d.sequence < $before
 WITH d ORDER BY d.sequence DESC LIMIT $limit
+RETURN {_ROW}
+"""
+
+_ALL_OF: Final = f"""
+UNWIND $identities AS id MATCH (:Identity {{id: id}})<-[:AFFECTED]-(d:Decision)
+WITH DISTINCT d WHERE $member IS NULL OR $member IN d.members
 RETURN {_ROW}
 """
 
@@ -84,6 +90,47 @@ def list_decisions(
     return Page(tuple(found[:size]), token_of(asked, (found[size - 1].sequence,)) if more else "")
 
 
+def decisions_of(
+    reader: Reader, identities: Iterable[str], member: str | None = None, *, seconds: float | None = None
+) -> list[Logged]:
+    """Every decision that affected any of these identities, oldest first; with ``member`` only those that moved it."""
+    rows = reader.rows(_ALL_OF, seconds=seconds, identities=sorted(identities), member=member)
+    return sorted(map(_logged, rows), key=lambda logged: logged.sequence)
+
+
+def replay(decisions: Iterable[Logged], until: Instant | None = None) -> dict[str, str]:
+    """The identity of each member, records and identifiers, after these decisions; whoever is nobody's is left out.
+
+    ``decisions`` come in the order of the log; with ``until``, those after that instant are left out. From the whole
+    log this is the whole partition of then. From all decisions on some identities it is right in what it says of the
+    members of these, and says nothing about others.
+    """
+    partition: dict[str, str] = {}
+    for logged in decisions:
+        if until is not None and logged.at > until:
+            break  # the log's instants never go back
+        for move in logged.decision.moves:
+            if move.identity:
+                partition[move.member] = move.identity
+            else:
+                partition.pop(move.member, None)
+    return partition
+
+
+def read_log(reader: Reader) -> Iterator[Logged]:
+    """The whole log as it is now, oldest first. Raises NotFound, with its number, for a decision that is missing."""
+    heads = reader.rows(_HEAD)
+    last = heads[0]["sequence"] if heads else 0
+    expected = 1
+    for logged in map(_logged, _rows(reader, last)):
+        if logged.sequence != expected:
+            break
+        expected += 1
+        yield logged
+    if expected <= last:
+        raise NotFound("decision", str(expected))
+
+
 def get_decision(reader: Reader, id: str, *, seconds: float | None = None) -> Logged:
     """One decision. Raises NotFound."""
     rows = reader.rows(_GET, id=id, seconds=seconds)
@@ -133,15 +180,15 @@ class _Stored:
 
 def _commits(reader: Reader, last: int) -> Iterator[list[_Stored]]:
     """The decisions from the first on, those of one commit together."""
-    for _, commit in groupby(_all(reader, last), key=lambda d: d.hash):
+    for _, commit in groupby(map(_Stored.of, _rows(reader, last)), key=lambda d: d.hash):
         yield list(commit)
 
 
-def _all(reader: Reader, last: int) -> Iterator[_Stored]:
+def _rows(reader: Reader, last: int) -> Iterator[Any]:
+    """The decisions from the first to the last, by sequence."""
     for first in range(1, last + 1, _CHECKED_AT_ONCE):
         before = min(first + _CHECKED_AT_ONCE, last + 1)
-        rows = reader.rows(_LIST, before=before, limit=before - first)
-        yield from sorted((_Stored.of(row) for row in rows), key=lambda d: d.sequence)
+        yield from sorted(reader.rows(_LIST, before=before, limit=before - first), key=lambda row: row["d.sequence"])
 
 
 def _fault(commit: Sequence[_Stored], sound: int, previous: str) -> str:
@@ -168,7 +215,8 @@ def _logged(row: Any) -> Logged:
         id=id,
         kind=DecisionKind(kind),
         identities=(identity, *(other for other in affected if other != identity)),
-        moves=tuple(Move(m, origin, identity) for m, origin in zip(members, origins, strict=True)),
+        # Who is said to have come from where it came to has left for nobody.
+        moves=tuple(Move(m, o, "" if o == identity else identity) for m, o in zip(members, origins, strict=True)),
         causes=tuple(causes),
         actor=actor,
         reason=reason,

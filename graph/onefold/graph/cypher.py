@@ -207,7 +207,7 @@ MATCH (i:Identity {{id: before}}) MERGE (v)-[:LEFT]->(i)
 """
     for label in IDENTIFIER_LABELS
 }
-"""``turned`` tells when an identifier began or ceased to be shared, ``LEFT`` where the way back into its past begins."""
+"""``turned`` tells when one began or ceased to be shared; at what it ``LEFT`` the way back into its past begins."""
 
 _NEW_LINK: Final = """{source: l[1], assurance: l[2], confidence: l[3], first_seen: datetime({epochMillis: l[4]}),
     last_seen: datetime({epochMillis: l[5]}), observations: l[6], stated_by: l[7],

@@ -1,21 +1,38 @@
-"""From anything that leads to a person to their identity as it is now."""
+"""From anything that leads to a person to their identity as it is now, and what became of an id."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from onefold.graph import cypher
 from onefold.graph.errors import NotFound
-from onefold.graph.model import IdentifierKey, Instant, RecordName, kind_of, split_name
+from onefold.graph.model import IdentifierKey, Instant, RecordName, is_record, kind_of, split_name
 from onefold.graph.policy import Policy
 from onefold.graph.reader import Reader
 from onefold.graph.subject import Subject, SubjectKind
 
 RECORDS_SHOWN: Final = 1000
 """How many of an identity's records are named; their count is always whole."""
+
+HEIRS_SHOWN: Final = 1000
+"""How many of the identities are named that an identity became."""
+
+
+class State(StrEnum):
+    """How a subject led to an identity."""
+
+    CURRENT = "CURRENT"
+    """Directly."""
+    MERGED = "MERGED"
+    """By an id that is retired; this identity has all that is left of its records."""
+    SPLIT = "SPLIT"
+    """By an id some of whose records are of other identities than this one."""
+    ERASED = "ERASED"
+    """By an id of which nothing is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +55,24 @@ class Found:
     identity: Identity
     requested: str = ""
     """The id that was asked for; empty when the person was not named by an id."""
+    state: State = State.CURRENT
+    became: tuple[str, ...] = ()
+    """Unless the state is CURRENT: the identities that have the records which the id that was asked for ever had, by
+    age, the first :data:`HEIRS_SHOWN`."""
+    became_more: bool = False
+    """Whether there are more of them."""
 
-    @property
-    def merged(self) -> bool:
-        """Whether the id that was asked for is retired: merged into this identity."""
-        return self.requested not in ("", self.identity.id)
+    @classmethod
+    def by_id(cls, identity: Identity, requested: str, heirs: Collection[str], *, erased: bool) -> Found:
+        """What a request for an id leads to, given the identities of all records it ever had."""
+        if erased:
+            state = State.ERASED
+        elif not {identity.id}.issuperset(heirs):
+            state = State.SPLIT
+        else:
+            state = State.CURRENT if requested == identity.id else State.MERGED
+        became = () if state is State.CURRENT else sorted(heirs)
+        return cls(identity, requested, state, tuple(became[:HEIRS_SHOWN]), len(became) > HEIRS_SHOWN)
 
 
 LOCATE: Final[Mapping[str, str]] = {
@@ -77,6 +107,7 @@ def located(statement: str) -> dict[str, str]:
 
 _FIND: Final = located(f"""
 RETURN i.id, i.created_at.epochMillis, coalesce(i.anonymous, false),
+  coalesce(i.split, false) OR i.erased_at IS NOT NULL, i.erased_at IS NOT NULL,
   COUNT {{ MATCH (i)<-[:MEMBER_OF]-() }},
   COLLECT {{ MATCH (i)<-[:MEMBER_OF]-(r:Customer) WITH r.key AS k ORDER BY k LIMIT {RECORDS_SHOWN} RETURN k }},
   COLLECT {{ MATCH (i)<-[:MEMBER_OF]-(r:Order) WITH r.key AS k ORDER BY k LIMIT {RECORDS_SHOWN} RETURN k }}
@@ -86,16 +117,41 @@ _FIND_IDS: Final = {
     label: "UNWIND $keys AS key" + text.replace("$key", "key") + "RETURN key, i.id" for label, text in LOCATE.items()
 }
 
+_EVER: Final = """
+MATCH (:Identity {id: $id})<-[:AFFECTED]-(d:Decision) WHERE d.identity = $id
+UNWIND d.members AS member RETURN DISTINCT member
+"""
+
 _WHY_NOT: Final = {label: f"MATCH (v:{label} {{key: $key}}) RETURN v.shared" for label in cypher.IDENTIFIER_LABELS}
+
+
+_IS_KNOWN: Final = {label: f"MATCH (n:{label} {{key: $key}}) RETURN 1" for label in cypher.RECORD_LABELS.values()}
 
 
 def find(reader: Reader, subject: Subject, *, seconds: float | None = None) -> Found:
     """The identity that the subject leads to. Raises NotFound, InvalidInput for an unknown kind of identifier."""
     row = one(reader, _FIND, subject, seconds=seconds)
-    id, created_at, anonymous, count, customers, orders = row
+    id, created_at, anonymous, parted, erased, count, customers, orders = row
     names = [f"customer:{key}" for key in customers] + [f"order:{key}" for key in orders]
     identity = Identity(id, created_at, anonymous, count, tuple(names[:RECORDS_SHOWN]))
-    return Found(identity, subject.name if subject.kind is SubjectKind.IDENTITY else "")
+    if subject.kind is not SubjectKind.IDENTITY:
+        return Found(identity)
+    requested = subject.name
+    if requested == id and not parted:
+        return Found(identity, requested)
+    return Found.by_id(identity, requested, _heirs(reader, requested, seconds), erased=erased)
+
+
+def _heirs(reader: Reader, id: str, seconds: float | None) -> set[str]:
+    """The identities of all records that were ever of this one; of an id that was only ever anonymous, of its devices.
+
+    The log knows them: whoever came to an identity, or left it for nobody, is a member of a decision that bears its id.
+    """
+    ever = {row[0] for row in reader.rows(_EVER, seconds=seconds, id=id)}
+    subjects = [Subject.record(name) for name in ever if is_record(name)] or [
+        Subject.identifier(key) for key in ever if kind_of(key) in reader.policy.kinds
+    ]
+    return set(find_ids(reader, subjects, seconds=seconds).values())
 
 
 def find_ids(reader: Reader, subjects: Iterable[Subject], *, seconds: float | None = None) -> dict[Subject, str]:
@@ -148,9 +204,15 @@ def not_found(reader: Reader, subject: Subject, *, seconds: float | None = None)
         case SubjectKind.IDENTITY:
             return NotFound("identity", subject.name)
         case SubjectKind.RECORD:
-            return NotFound(split_name(subject.name)[0], subject.name)
+            return NotFound(split_name(subject.name)[0], subject.name, _why_no_record(reader, subject.name, seconds))
         case SubjectKind.IDENTIFIER:
             return NotFound("identity", subject.name, _why_nobody(reader, subject.name, seconds))
+
+
+def _why_no_record(reader: Reader, name: RecordName, seconds: float | None) -> str:
+    label, key = split_name(name)
+    rows = reader.rows(_IS_KNOWN[cypher.RECORD_LABELS[label]], key=key, seconds=seconds)
+    return "it was deleted, or has not come yet and was only spoken against" if rows else ""
 
 
 def _why_nobody(reader: Reader, key: IdentifierKey, seconds: float | None) -> str:

@@ -277,6 +277,11 @@ def split_name(name: RecordName) -> tuple[str, str]:
     return label, key
 
 
+def is_record(name: str) -> bool:
+    """Whether a member of an identity is a record, and not an identifier."""
+    return name.startswith(("customer:", "order:"))
+
+
 def source_of(name: RecordName) -> str:
     """The source system a record belongs to."""
     return name.split(":", 2)[1]

@@ -41,6 +41,10 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     """An operator said that two records are one person."""
     DECISION_KIND_OPERATOR_BAN: _DecisionKind.ValueType  # 6
     """An operator said that two records are never one person."""
+    DECISION_KIND_ERASED: _DecisionKind.ValueType  # 7
+    """Nothing is left of an identity: its last record was deleted, or its device turned out to be shared by many."""
+    DECISION_KIND_BAN_EXPIRED: _DecisionKind.ValueType  # 8
+    """The time of an operator's word that two records are never one person is over."""
 
 class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
     """What a decision did."""
@@ -59,6 +63,10 @@ DECISION_KIND_OPERATOR_MATCH: DecisionKind.ValueType  # 5
 """An operator said that two records are one person."""
 DECISION_KIND_OPERATOR_BAN: DecisionKind.ValueType  # 6
 """An operator said that two records are never one person."""
+DECISION_KIND_ERASED: DecisionKind.ValueType  # 7
+"""Nothing is left of an identity: its last record was deleted, or its device turned out to be shared by many."""
+DECISION_KIND_BAN_EXPIRED: DecisionKind.ValueType  # 8
+"""The time of an operator's word that two records are never one person is over."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 @_typing.final
@@ -217,11 +225,11 @@ class Move(_message.Message):
     FROM_IDENTITY_FIELD_NUMBER: _builtins.int
     TO_IDENTITY_FIELD_NUMBER: _builtins.int
     member: _builtins.str
-    """The member's name: a record's, or an identifier's that was anonymous before or is so now."""
+    """The member's name: a record's, or an identifier's."""
     from_identity: _builtins.str
     """The id of the identity it left; empty when it had none."""
     to_identity: _builtins.str
-    """The id of the identity it came to."""
+    """The id of the identity it came to; empty when it has none now."""
     def __init__(
         self,
         *,

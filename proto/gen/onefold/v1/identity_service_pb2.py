@@ -29,11 +29,12 @@ except ImportError:
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from onefold.v1 import audit_service_pb2 as onefold_dot_v1_dot_audit__service__pb2
 from onefold.v1 import identity_pb2 as onefold_dot_v1_dot_identity__pb2
 from onefold.v1 import record_pb2 as onefold_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!onefold/v1/identity_service.proto\x12\nonefold.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x19onefold/v1/identity.proto\x1a\x17onefold/v1/record.proto\"r\n\x14IngestRecordsRequest\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32\x10.onefold.v1.ItemB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12#\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"F\n\x15IngestRecordsResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x16.onefold.v1.ItemResultB\x04\xe2\x41\x01\x03\"\xc6\x01\n\nItemResult\x12\x13\n\x05index\x18\x01 \x01(\rB\x04\xe2\x41\x01\x03\x12(\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63hanged\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0fidentity_before\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08identity\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12+\n\x08refusals\x18\x06 \x03(\x0b\x32\x13.onefold.v1.RefusalB\x04\xe2\x41\x01\x03\"\x89\x01\n\x14StreamRecordsRequest\x12\x16\n\x08sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x35\n\x05items\x18\x02 \x03(\x0b\x32\x10.onefold.v1.ItemB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12\"\n\tstream_id\x18\x03 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x88\x01\n\x15StreamRecordsResponse\x12\x16\n\x08sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12-\n\x07results\x18\x02 \x03(\x0b\x32\x16.onefold.v1.ItemResultB\x04\xe2\x41\x01\x03\x12(\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\"J\n\x16ResolveIdentityRequest\x12\x30\n\x07subject\x18\x01 \x01(\x0b\x32\x13.onefold.v1.SubjectB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\xb6\x01\n\x08Identity\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0crecord_count\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x17\n\tanonymous\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12,\n\x07records\x18\x05 \x03(\x0b\x32\x15.onefold.v1.RecordKeyB\x04\xe2\x41\x01\x03\"\x9b\x01\n\x17ResolveIdentityResponse\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x14.onefold.v1.IdentityB\x04\xe2\x41\x01\x03\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32\x1b.onefold.v1.ResolutionStateB\x04\xe2\x41\x01\x03\x12 \n\x12requested_identity\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"K\n\x17GetIdentityGraphRequest\x12\x30\n\x07subject\x18\x01 \x01(\x0b\x32\x13.onefold.v1.SubjectB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"~\n\tGraphNode\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05label\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06shared\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08identity\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\xda\x02\n\tGraphEdge\x12\x13\n\x05start\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03\x65nd\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04type\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07sources\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfidence\x18\x05 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65ligible\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0f\x66irst_seen_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x38\n\x0elast_seen_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cobservations\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x37\n\x0erefusal_reason\x18\n \x01(\x0e\x32\x19.onefold.v1.RefusalReasonB\x04\xe2\x41\x01\x03\"\x8a\x01\n\x18GetIdentityGraphResponse\x12\x16\n\x08identity\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12*\n\x05nodes\x18\x02 \x03(\x0b\x32\x15.onefold.v1.GraphNodeB\x04\xe2\x41\x01\x03\x12*\n\x05\x65\x64ges\x18\x03 \x03(\x0b\x32\x15.onefold.v1.GraphEdgeB\x04\xe2\x41\x01\x03*n\n\x0fResolutionState\x12 \n\x1cRESOLUTION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESOLUTION_STATE_CURRENT\x10\x01\x12\x1b\n\x17RESOLUTION_STATE_MERGED\x10\x02\x32\x90\x03\n\x0fIdentityService\x12Y\n\rIngestRecords\x12 .onefold.v1.IngestRecordsRequest\x1a!.onefold.v1.IngestRecordsResponse\"\x03\x90\x02\x02\x12]\n\rStreamRecords\x12 .onefold.v1.StreamRecordsRequest\x1a!.onefold.v1.StreamRecordsResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12_\n\x0fResolveIdentity\x12\".onefold.v1.ResolveIdentityRequest\x1a#.onefold.v1.ResolveIdentityResponse\"\x03\x90\x02\x01\x12\x62\n\x10GetIdentityGraph\x12#.onefold.v1.GetIdentityGraphRequest\x1a$.onefold.v1.GetIdentityGraphResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!onefold/v1/identity_service.proto\x12\nonefold.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1eonefold/v1/audit_service.proto\x1a\x19onefold/v1/identity.proto\x1a\x17onefold/v1/record.proto\"r\n\x14IngestRecordsRequest\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32\x10.onefold.v1.ItemB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12#\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"F\n\x15IngestRecordsResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x16.onefold.v1.ItemResultB\x04\xe2\x41\x01\x03\"\xc6\x01\n\nItemResult\x12\x13\n\x05index\x18\x01 \x01(\rB\x04\xe2\x41\x01\x03\x12(\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63hanged\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0fidentity_before\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08identity\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12+\n\x08refusals\x18\x06 \x03(\x0b\x32\x13.onefold.v1.RefusalB\x04\xe2\x41\x01\x03\"\x89\x01\n\x14StreamRecordsRequest\x12\x16\n\x08sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x35\n\x05items\x18\x02 \x03(\x0b\x32\x10.onefold.v1.ItemB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12\"\n\tstream_id\x18\x03 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x88\x01\n\x15StreamRecordsResponse\x12\x16\n\x08sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12-\n\x07results\x18\x02 \x03(\x0b\x32\x16.onefold.v1.ItemResultB\x04\xe2\x41\x01\x03\x12(\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\"\xcb\x01\n\x16ResolveIdentityRequest\x12\x30\n\x07subject\x18\x01 \x01(\x0b\x32\x13.onefold.v1.SubjectB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x7f\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampBT\xe2\x41\x01\x01\xbaHM\xb2\x01\r2\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01\xba\x01:\n\x10timestamp.future\x12\x19must not be in the future\x1a\x0bthis <= now\"\xb6\x01\n\x08Identity\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0crecord_count\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x17\n\tanonymous\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12,\n\x07records\x18\x05 \x03(\x0b\x32\x15.onefold.v1.RecordKeyB\x04\xe2\x41\x01\x03\"\xcc\x01\n\x17ResolveIdentityResponse\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x14.onefold.v1.IdentityB\x04\xe2\x41\x01\x03\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32\x1b.onefold.v1.ResolutionStateB\x04\xe2\x41\x01\x03\x12 \n\x12requested_identity\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x62\x65\x63\x61me\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x62\x65\x63\x61me_more\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\xcc\x01\n\x17GetIdentityGraphRequest\x12\x30\n\x07subject\x18\x01 \x01(\x0b\x32\x13.onefold.v1.SubjectB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x7f\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampBT\xe2\x41\x01\x01\xbaHM\xb2\x01\r2\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01\xba\x01:\n\x10timestamp.future\x12\x19must not be in the future\x1a\x0bthis <= now\"~\n\tGraphNode\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05label\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06shared\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08identity\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\xda\x02\n\tGraphEdge\x12\x13\n\x05start\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03\x65nd\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04type\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07sources\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nconfidence\x18\x05 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65ligible\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0f\x66irst_seen_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x38\n\x0elast_seen_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cobservations\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x37\n\x0erefusal_reason\x18\n \x01(\x0e\x32\x19.onefold.v1.RefusalReasonB\x04\xe2\x41\x01\x03\"\x8a\x01\n\x18GetIdentityGraphResponse\x12\x16\n\x08identity\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12*\n\x05nodes\x18\x02 \x03(\x0b\x32\x15.onefold.v1.GraphNodeB\x04\xe2\x41\x01\x03\x12*\n\x05\x65\x64ges\x18\x03 \x03(\x0b\x32\x15.onefold.v1.GraphEdgeB\x04\xe2\x41\x01\x03\"\x9b\x01\n\x16WatchIdentitiesRequest\x12(\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x01\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x44\n\x05kinds\x18\x02 \x03(\x0e\x32\x1e.onefold.v1.IdentityChangeKindB\x15\xe2\x41\x01\x01\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x42\x11\n\x0f_after_sequence\"\xa4\x02\n\x0eIdentityChange\x12\x16\n\x08sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08\x64\x65\x63ision\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x04kind\x18\x04 \x01(\x0e\x32\x1e.onefold.v1.IdentityChangeKindB\x04\xe2\x41\x01\x03\x12\x16\n\x08identity\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1e\n\x10other_identities\x18\x06 \x03(\tB\x04\xe2\x41\x01\x03\x12%\n\x05moves\x18\x07 \x03(\x0b\x32\x10.onefold.v1.MoveB\x04\xe2\x41\x01\x03\x12\x18\n\nmove_count\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x03\"d\n\x17WatchIdentitiesResponse\x12\x31\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.onefold.v1.IdentityChangeB\x04\xe2\x41\x01\x03\x12\x16\n\x08sequence\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03*\xa7\x01\n\x0fResolutionState\x12 \n\x1cRESOLUTION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESOLUTION_STATE_CURRENT\x10\x01\x12\x1b\n\x17RESOLUTION_STATE_MERGED\x10\x02\x12\x1a\n\x16RESOLUTION_STATE_SPLIT\x10\x03\x12\x1b\n\x17RESOLUTION_STATE_ERASED\x10\x04*\xe0\x01\n\x12IdentityChangeKind\x12$\n IDENTITY_CHANGE_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cIDENTITY_CHANGE_KIND_CREATED\x10\x01\x12 \n\x1cIDENTITY_CHANGE_KIND_CHANGED\x10\x02\x12\x1f\n\x1bIDENTITY_CHANGE_KIND_MERGED\x10\x03\x12\x1e\n\x1aIDENTITY_CHANGE_KIND_SPLIT\x10\x04\x12\x1f\n\x1bIDENTITY_CHANGE_KIND_ERASED\x10\x05\x32\xf3\x03\n\x0fIdentityService\x12Y\n\rIngestRecords\x12 .onefold.v1.IngestRecordsRequest\x1a!.onefold.v1.IngestRecordsResponse\"\x03\x90\x02\x02\x12]\n\rStreamRecords\x12 .onefold.v1.StreamRecordsRequest\x1a!.onefold.v1.StreamRecordsResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12_\n\x0fResolveIdentity\x12\".onefold.v1.ResolveIdentityRequest\x1a#.onefold.v1.ResolveIdentityResponse\"\x03\x90\x02\x01\x12\x62\n\x10GetIdentityGraph\x12#.onefold.v1.GetIdentityGraphRequest\x1a$.onefold.v1.GetIdentityGraphResponse\"\x03\x90\x02\x01\x12\x61\n\x0fWatchIdentities\x12\".onefold.v1.WatchIdentitiesRequest\x1a#.onefold.v1.WatchIdentitiesResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -72,6 +73,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMRECORDSRESPONSE'].fields_by_name['status']._serialized_options = b'\342A\001\003'
   _globals['_RESOLVEIDENTITYREQUEST'].fields_by_name['subject']._loaded_options = None
   _globals['_RESOLVEIDENTITYREQUEST'].fields_by_name['subject']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_RESOLVEIDENTITYREQUEST'].fields_by_name['as_of']._loaded_options = None
+  _globals['_RESOLVEIDENTITYREQUEST'].fields_by_name['as_of']._serialized_options = b'\342A\001\001\272HM\262\001\r2\013\010\200\222\270\303\230\376\377\377\377\001\272\001:\n\020timestamp.future\022\031must not be in the future\032\013this <= now'
   _globals['_IDENTITY'].fields_by_name['id']._loaded_options = None
   _globals['_IDENTITY'].fields_by_name['id']._serialized_options = b'\342A\001\003'
   _globals['_IDENTITY'].fields_by_name['create_time']._loaded_options = None
@@ -88,8 +91,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOLVEIDENTITYRESPONSE'].fields_by_name['state']._serialized_options = b'\342A\001\003'
   _globals['_RESOLVEIDENTITYRESPONSE'].fields_by_name['requested_identity']._loaded_options = None
   _globals['_RESOLVEIDENTITYRESPONSE'].fields_by_name['requested_identity']._serialized_options = b'\342A\001\003'
+  _globals['_RESOLVEIDENTITYRESPONSE'].fields_by_name['became']._loaded_options = None
+  _globals['_RESOLVEIDENTITYRESPONSE'].fields_by_name['became']._serialized_options = b'\342A\001\003'
+  _globals['_RESOLVEIDENTITYRESPONSE'].fields_by_name['became_more']._loaded_options = None
+  _globals['_RESOLVEIDENTITYRESPONSE'].fields_by_name['became_more']._serialized_options = b'\342A\001\003'
   _globals['_GETIDENTITYGRAPHREQUEST'].fields_by_name['subject']._loaded_options = None
   _globals['_GETIDENTITYGRAPHREQUEST'].fields_by_name['subject']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_GETIDENTITYGRAPHREQUEST'].fields_by_name['as_of']._loaded_options = None
+  _globals['_GETIDENTITYGRAPHREQUEST'].fields_by_name['as_of']._serialized_options = b'\342A\001\001\272HM\262\001\r2\013\010\200\222\270\303\230\376\377\377\377\001\272\001:\n\020timestamp.future\022\031must not be in the future\032\013this <= now'
   _globals['_GRAPHNODE'].fields_by_name['name']._loaded_options = None
   _globals['_GRAPHNODE'].fields_by_name['name']._serialized_options = b'\342A\001\003'
   _globals['_GRAPHNODE'].fields_by_name['label']._loaded_options = None
@@ -126,6 +135,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETIDENTITYGRAPHRESPONSE'].fields_by_name['nodes']._serialized_options = b'\342A\001\003'
   _globals['_GETIDENTITYGRAPHRESPONSE'].fields_by_name['edges']._loaded_options = None
   _globals['_GETIDENTITYGRAPHRESPONSE'].fields_by_name['edges']._serialized_options = b'\342A\001\003'
+  _globals['_WATCHIDENTITIESREQUEST'].fields_by_name['after_sequence']._loaded_options = None
+  _globals['_WATCHIDENTITIESREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\342A\001\001\272H\004\"\002(\000'
+  _globals['_WATCHIDENTITIESREQUEST'].fields_by_name['kinds']._loaded_options = None
+  _globals['_WATCHIDENTITIESREQUEST'].fields_by_name['kinds']._serialized_options = b'\342A\001\001\272H\016\222\001\013\020\024\"\007\202\001\004\020\001 \000'
+  _globals['_IDENTITYCHANGE'].fields_by_name['sequence']._loaded_options = None
+  _globals['_IDENTITYCHANGE'].fields_by_name['sequence']._serialized_options = b'\342A\001\003'
+  _globals['_IDENTITYCHANGE'].fields_by_name['decision']._loaded_options = None
+  _globals['_IDENTITYCHANGE'].fields_by_name['decision']._serialized_options = b'\342A\001\003'
+  _globals['_IDENTITYCHANGE'].fields_by_name['create_time']._loaded_options = None
+  _globals['_IDENTITYCHANGE'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_IDENTITYCHANGE'].fields_by_name['kind']._loaded_options = None
+  _globals['_IDENTITYCHANGE'].fields_by_name['kind']._serialized_options = b'\342A\001\003'
+  _globals['_IDENTITYCHANGE'].fields_by_name['identity']._loaded_options = None
+  _globals['_IDENTITYCHANGE'].fields_by_name['identity']._serialized_options = b'\342A\001\003'
+  _globals['_IDENTITYCHANGE'].fields_by_name['other_identities']._loaded_options = None
+  _globals['_IDENTITYCHANGE'].fields_by_name['other_identities']._serialized_options = b'\342A\001\003'
+  _globals['_IDENTITYCHANGE'].fields_by_name['moves']._loaded_options = None
+  _globals['_IDENTITYCHANGE'].fields_by_name['moves']._serialized_options = b'\342A\001\003'
+  _globals['_IDENTITYCHANGE'].fields_by_name['move_count']._loaded_options = None
+  _globals['_IDENTITYCHANGE'].fields_by_name['move_count']._serialized_options = b'\342A\001\003'
+  _globals['_WATCHIDENTITIESRESPONSE'].fields_by_name['changes']._loaded_options = None
+  _globals['_WATCHIDENTITIESRESPONSE'].fields_by_name['changes']._serialized_options = b'\342A\001\003'
+  _globals['_WATCHIDENTITIESRESPONSE'].fields_by_name['sequence']._loaded_options = None
+  _globals['_WATCHIDENTITIESRESPONSE'].fields_by_name['sequence']._serialized_options = b'\342A\001\003'
   _globals['_IDENTITYSERVICE'].methods_by_name['IngestRecords']._loaded_options = None
   _globals['_IDENTITYSERVICE'].methods_by_name['IngestRecords']._serialized_options = b'\220\002\002'
   _globals['_IDENTITYSERVICE'].methods_by_name['StreamRecords']._loaded_options = None
@@ -134,32 +167,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITYSERVICE'].methods_by_name['ResolveIdentity']._serialized_options = b'\220\002\001'
   _globals['_IDENTITYSERVICE'].methods_by_name['GetIdentityGraph']._loaded_options = None
   _globals['_IDENTITYSERVICE'].methods_by_name['GetIdentityGraph']._serialized_options = b'\220\002\001'
-  _globals['_RESOLUTIONSTATE']._serialized_start=2003
-  _globals['_RESOLUTIONSTATE']._serialized_end=2113
-  _globals['_INGESTRECORDSREQUEST']._serialized_start=221
-  _globals['_INGESTRECORDSREQUEST']._serialized_end=335
-  _globals['_INGESTRECORDSRESPONSE']._serialized_start=337
-  _globals['_INGESTRECORDSRESPONSE']._serialized_end=407
-  _globals['_ITEMRESULT']._serialized_start=410
-  _globals['_ITEMRESULT']._serialized_end=608
-  _globals['_STREAMRECORDSREQUEST']._serialized_start=611
-  _globals['_STREAMRECORDSREQUEST']._serialized_end=748
-  _globals['_STREAMRECORDSRESPONSE']._serialized_start=751
-  _globals['_STREAMRECORDSRESPONSE']._serialized_end=887
-  _globals['_RESOLVEIDENTITYREQUEST']._serialized_start=889
-  _globals['_RESOLVEIDENTITYREQUEST']._serialized_end=963
-  _globals['_IDENTITY']._serialized_start=966
-  _globals['_IDENTITY']._serialized_end=1148
-  _globals['_RESOLVEIDENTITYRESPONSE']._serialized_start=1151
-  _globals['_RESOLVEIDENTITYRESPONSE']._serialized_end=1306
-  _globals['_GETIDENTITYGRAPHREQUEST']._serialized_start=1308
-  _globals['_GETIDENTITYGRAPHREQUEST']._serialized_end=1383
-  _globals['_GRAPHNODE']._serialized_start=1385
-  _globals['_GRAPHNODE']._serialized_end=1511
-  _globals['_GRAPHEDGE']._serialized_start=1514
-  _globals['_GRAPHEDGE']._serialized_end=1860
-  _globals['_GETIDENTITYGRAPHRESPONSE']._serialized_start=1863
-  _globals['_GETIDENTITYGRAPHRESPONSE']._serialized_end=2001
-  _globals['_IDENTITYSERVICE']._serialized_start=2116
-  _globals['_IDENTITYSERVICE']._serialized_end=2516
+  _globals['_IDENTITYSERVICE'].methods_by_name['WatchIdentities']._loaded_options = None
+  _globals['_IDENTITYSERVICE'].methods_by_name['WatchIdentities']._serialized_options = b'\220\002\001'
+  _globals['_RESOLUTIONSTATE']._serialized_start=2900
+  _globals['_RESOLUTIONSTATE']._serialized_end=3067
+  _globals['_IDENTITYCHANGEKIND']._serialized_start=3070
+  _globals['_IDENTITYCHANGEKIND']._serialized_end=3294
+  _globals['_INGESTRECORDSREQUEST']._serialized_start=253
+  _globals['_INGESTRECORDSREQUEST']._serialized_end=367
+  _globals['_INGESTRECORDSRESPONSE']._serialized_start=369
+  _globals['_INGESTRECORDSRESPONSE']._serialized_end=439
+  _globals['_ITEMRESULT']._serialized_start=442
+  _globals['_ITEMRESULT']._serialized_end=640
+  _globals['_STREAMRECORDSREQUEST']._serialized_start=643
+  _globals['_STREAMRECORDSREQUEST']._serialized_end=780
+  _globals['_STREAMRECORDSRESPONSE']._serialized_start=783
+  _globals['_STREAMRECORDSRESPONSE']._serialized_end=919
+  _globals['_RESOLVEIDENTITYREQUEST']._serialized_start=922
+  _globals['_RESOLVEIDENTITYREQUEST']._serialized_end=1125
+  _globals['_IDENTITY']._serialized_start=1128
+  _globals['_IDENTITY']._serialized_end=1310
+  _globals['_RESOLVEIDENTITYRESPONSE']._serialized_start=1313
+  _globals['_RESOLVEIDENTITYRESPONSE']._serialized_end=1517
+  _globals['_GETIDENTITYGRAPHREQUEST']._serialized_start=1520
+  _globals['_GETIDENTITYGRAPHREQUEST']._serialized_end=1724
+  _globals['_GRAPHNODE']._serialized_start=1726
+  _globals['_GRAPHNODE']._serialized_end=1852
+  _globals['_GRAPHEDGE']._serialized_start=1855
+  _globals['_GRAPHEDGE']._serialized_end=2201
+  _globals['_GETIDENTITYGRAPHRESPONSE']._serialized_start=2204
+  _globals['_GETIDENTITYGRAPHRESPONSE']._serialized_end=2342
+  _globals['_WATCHIDENTITIESREQUEST']._serialized_start=2345
+  _globals['_WATCHIDENTITIESREQUEST']._serialized_end=2500
+  _globals['_IDENTITYCHANGE']._serialized_start=2503
+  _globals['_IDENTITYCHANGE']._serialized_end=2795
+  _globals['_WATCHIDENTITIESRESPONSE']._serialized_start=2797
+  _globals['_WATCHIDENTITIESRESPONSE']._serialized_end=2897
+  _globals['_IDENTITYSERVICE']._serialized_start=3297
+  _globals['_IDENTITYSERVICE']._serialized_end=3796
 # @@protoc_insertion_point(module_scope)

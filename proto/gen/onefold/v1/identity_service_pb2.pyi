@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
+from onefold.v1 import audit_service_pb2 as _audit_service_pb2
 from onefold.v1 import identity_pb2 as _identity_pb2
 from onefold.v1 import record_pb2 as _record_pb2
 import builtins as _builtins
@@ -34,7 +35,11 @@ class _ResolutionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resol
     RESOLUTION_STATE_CURRENT: _ResolutionState.ValueType  # 1
     """Directly."""
     RESOLUTION_STATE_MERGED: _ResolutionState.ValueType  # 2
-    """The id that was asked for is retired: its identity was merged into this one."""
+    """The id that was asked for is retired: its identity was merged into this one, which has all that is left of it."""
+    RESOLUTION_STATE_SPLIT: _ResolutionState.ValueType  # 3
+    """Records that the id which was asked for once had are of other identities than this one: `became` has them all."""
+    RESOLUTION_STATE_ERASED: _ResolutionState.ValueType  # 4
+    """Nothing is left of this identity: its records were deleted, or the device that it was seen on is shared by many."""
 
 class ResolutionState(_ResolutionState, metaclass=_ResolutionStateEnumTypeWrapper):
     """How what was asked for led to the identity."""
@@ -44,8 +49,48 @@ RESOLUTION_STATE_UNSPECIFIED: ResolutionState.ValueType  # 0
 RESOLUTION_STATE_CURRENT: ResolutionState.ValueType  # 1
 """Directly."""
 RESOLUTION_STATE_MERGED: ResolutionState.ValueType  # 2
-"""The id that was asked for is retired: its identity was merged into this one."""
+"""The id that was asked for is retired: its identity was merged into this one, which has all that is left of it."""
+RESOLUTION_STATE_SPLIT: ResolutionState.ValueType  # 3
+"""Records that the id which was asked for once had are of other identities than this one: `became` has them all."""
+RESOLUTION_STATE_ERASED: ResolutionState.ValueType  # 4
+"""Nothing is left of this identity: its records were deleted, or the device that it was seen on is shared by many."""
 Global___ResolutionState: _TypeAlias = ResolutionState  # noqa: Y015
+
+class _IdentityChangeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IdentityChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IdentityChangeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IDENTITY_CHANGE_KIND_UNSPECIFIED: _IdentityChangeKind.ValueType  # 0
+    """Never sent."""
+    IDENTITY_CHANGE_KIND_CREATED: _IdentityChangeKind.ValueType  # 1
+    """It came to be."""
+    IDENTITY_CHANGE_KIND_CHANGED: _IdentityChangeKind.ValueType  # 2
+    """Records or identifiers came to it or left it, and no identity began or ended by that."""
+    IDENTITY_CHANGE_KIND_MERGED: _IdentityChangeKind.ValueType  # 3
+    """Others were merged into it, and their ids are retired."""
+    IDENTITY_CHANGE_KIND_SPLIT: _IdentityChangeKind.ValueType  # 4
+    """It came to be of what others had."""
+    IDENTITY_CHANGE_KIND_ERASED: _IdentityChangeKind.ValueType  # 5
+    """Nothing is left of it."""
+
+class IdentityChangeKind(_IdentityChangeKind, metaclass=_IdentityChangeKindEnumTypeWrapper):
+    """What became of an identity."""
+
+IDENTITY_CHANGE_KIND_UNSPECIFIED: IdentityChangeKind.ValueType  # 0
+"""Never sent."""
+IDENTITY_CHANGE_KIND_CREATED: IdentityChangeKind.ValueType  # 1
+"""It came to be."""
+IDENTITY_CHANGE_KIND_CHANGED: IdentityChangeKind.ValueType  # 2
+"""Records or identifiers came to it or left it, and no identity began or ended by that."""
+IDENTITY_CHANGE_KIND_MERGED: IdentityChangeKind.ValueType  # 3
+"""Others were merged into it, and their ids are retired."""
+IDENTITY_CHANGE_KIND_SPLIT: IdentityChangeKind.ValueType  # 4
+"""It came to be of what others had."""
+IDENTITY_CHANGE_KIND_ERASED: IdentityChangeKind.ValueType  # 5
+"""Nothing is left of it."""
+Global___IdentityChangeKind: _TypeAlias = IdentityChangeKind  # noqa: Y015
 
 @_typing.final
 class IngestRecordsRequest(_message.Message):
@@ -225,18 +270,26 @@ class ResolveIdentityRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBJECT_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subject(self) -> _identity_pb2.Subject:
         """What leads to the person."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The instant for which to answer: as the service would have answered then, from what had been recorded and decided
+        by then. Absent: now. Not in the future.
+        """
 
     def __init__(
         self,
         *,
         subject: _identity_pb2.Subject | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -293,13 +346,23 @@ class ResolveIdentityResponse(_message.Message):
     IDENTITY_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     REQUESTED_IDENTITY_FIELD_NUMBER: _builtins.int
+    BECAME_FIELD_NUMBER: _builtins.int
+    BECAME_MORE_FIELD_NUMBER: _builtins.int
     state: Global___ResolutionState.ValueType
     """How the request led to it."""
     requested_identity: _builtins.str
     """The id that was asked for; empty when the person was not named by an id."""
+    became_more: _builtins.bool
+    """Whether there are more of them."""
     @_builtins.property
     def identity(self) -> Global___Identity:
-        """The identity as it is now."""
+        """The identity as it is now, or was then."""
+
+    @_builtins.property
+    def became(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where the id that was asked for is not simply in use: the ids of the identities that have the records it ever had, by
+        age, the first 1,000. Records that are nobody's any more are in none.
+        """
 
     def __init__(
         self,
@@ -307,10 +370,12 @@ class ResolveIdentityResponse(_message.Message):
         identity: Global___Identity | None = ...,
         state: Global___ResolutionState.ValueType = ...,
         requested_identity: _builtins.str = ...,
+        became: _abc.Iterable[_builtins.str] | None = ...,
+        became_more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "requested_identity", b"requested_identity", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["became", b"became", "became_more", b"became_more", "identity", b"identity", "requested_identity", b"requested_identity", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -323,18 +388,27 @@ class GetIdentityGraphRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBJECT_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subject(self) -> _identity_pb2.Subject:
         """What leads to the person."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The instant for which to answer: as the service would have answered then, from what had been recorded and decided
+        by then. Absent: now. Not in the future. Confidences and refusals
+        are by the policy in force now, and when and how often a link was seen is what is known of it now.
+        """
 
     def __init__(
         self,
         *,
         subject: _identity_pb2.Subject | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -475,3 +549,119 @@ class GetIdentityGraphResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetIdentityGraphResponse: _TypeAlias = GetIdentityGraphResponse  # noqa: Y015
+
+@_typing.final
+class WatchIdentitiesRequest(_message.Message):
+    """Which changes are asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    after_sequence: _builtins.int
+    """The place in the log to go on after: the `sequence` of the last message that was dealt with; 0: from the beginning.
+    Absent: from now on.
+    """
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___IdentityChangeKind.ValueType]:
+        """Only changes of these kinds. Absent: all."""
+
+    def __init__(
+        self,
+        *,
+        after_sequence: _builtins.int | None = ...,
+        kinds: _abc.Iterable[Global___IdentityChangeKind.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "kinds", b"kinds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
+    _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_sequence) -> _WhichOneofReturnType__after_sequence | None: ...
+
+Global___WatchIdentitiesRequest: _TypeAlias = WatchIdentitiesRequest  # noqa: Y015
+
+@_typing.final
+class IdentityChange(_message.Message):
+    """One change of an identity: a decision of the log, in short."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    OTHER_IDENTITIES_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    MOVE_COUNT_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The decision's place in the log, rising."""
+    decision: _builtins.str
+    """The decision's id, a UUID."""
+    kind: Global___IdentityChangeKind.ValueType
+    """What became of the identity."""
+    identity: _builtins.str
+    """The id of the identity."""
+    move_count: _builtins.int
+    """How many members moved."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    @_builtins.property
+    def other_identities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of the identities from which anything came to it: those merged into it, those it was split from."""
+
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[_audit_service_pb2.Move]:
+        """The members that moved, the first 1,000. GetDecision gives all."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        decision: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___IdentityChangeKind.ValueType = ...,
+        identity: _builtins.str = ...,
+        other_identities: _abc.Iterable[_builtins.str] | None = ...,
+        moves: _abc.Iterable[_audit_service_pb2.Move] | None = ...,
+        move_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decision", b"decision", "identity", b"identity", "kind", b"kind", "move_count", b"move_count", "moves", b"moves", "other_identities", b"other_identities", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentityChange: _TypeAlias = IdentityChange  # noqa: Y015
+
+@_typing.final
+class WatchIdentitiesResponse(_message.Message):
+    """The next changes, or a sign that there are none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The place in the log to go on after once these are dealt with."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___IdentityChange]:
+        """The changes, in the order of the log. Empty: nothing of what was asked for has changed meanwhile."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___IdentityChange] | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchIdentitiesResponse: _TypeAlias = WatchIdentitiesResponse  # noqa: Y015

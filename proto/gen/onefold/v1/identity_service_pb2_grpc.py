@@ -57,6 +57,11 @@ class IdentityServiceStub:
                 request_serializer=onefold_dot_v1_dot_identity__service__pb2.GetIdentityGraphRequest.SerializeToString,
                 response_deserializer=onefold_dot_v1_dot_identity__service__pb2.GetIdentityGraphResponse.FromString,
                 _registered_method=True)
+        self.WatchIdentities = channel.unary_stream(
+                '/onefold.v1.IdentityService/WatchIdentities',
+                request_serializer=onefold_dot_v1_dot_identity__service__pb2.WatchIdentitiesRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_identity__service__pb2.WatchIdentitiesResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -93,7 +98,8 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResolveIdentity(self, request, context):
-        """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time.
+        """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time, as of now or of any
+        instant in the past. An id never stops resolving, whatever became of it.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
         """
@@ -105,6 +111,21 @@ class IdentityServiceServicer:
         """Gets the records and identifiers of an identity and the links between them, with the confidence of each.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchIdentities(self, request, context):
+        """Streams every change of identities, in the one order in which they were committed, from any place in the log on.
+
+        Each message has the place to go on after. Who was away, or too slow, or connected to another replica, asks to go on
+        after the last one it has dealt with: it misses nothing and gets nothing twice. The first message comes at once, and
+        when nothing changes a message without changes comes every ten seconds. The stream has no end of its own: it ends
+        with UNAVAILABLE when the service stops or the graph can't be reached, and is to be resumed then.
+
+        Errors: INVALID_ARGUMENT (also for a place beyond the end of the log), RESOURCE_EXHAUSTED (too many streams),
+        UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +153,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.GetIdentityGraph,
                     request_deserializer=onefold_dot_v1_dot_identity__service__pb2.GetIdentityGraphRequest.FromString,
                     response_serializer=onefold_dot_v1_dot_identity__service__pb2.GetIdentityGraphResponse.SerializeToString,
+            ),
+            'WatchIdentities': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchIdentities,
+                    request_deserializer=onefold_dot_v1_dot_identity__service__pb2.WatchIdentitiesRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_identity__service__pb2.WatchIdentitiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -245,6 +271,33 @@ class IdentityService:
             '/onefold.v1.IdentityService/GetIdentityGraph',
             onefold_dot_v1_dot_identity__service__pb2.GetIdentityGraphRequest.SerializeToString,
             onefold_dot_v1_dot_identity__service__pb2.GetIdentityGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchIdentities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/onefold.v1.IdentityService/WatchIdentities',
+            onefold_dot_v1_dot_identity__service__pb2.WatchIdentitiesRequest.SerializeToString,
+            onefold_dot_v1_dot_identity__service__pb2.WatchIdentitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,7 +56,8 @@ class IdentityServiceStub:
     Errors that end the stream: ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
     """
     ResolveIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ResolveIdentityRequest, _identity_service_pb2.ResolveIdentityResponse]
-    """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time.
+    """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time, as of now or of any
+    instant in the past. An id never stops resolving, whatever became of it.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
     """
@@ -64,6 +65,17 @@ class IdentityServiceStub:
     """Gets the records and identifiers of an identity and the links between them, with the confidence of each.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+    """
+    WatchIdentities: _grpc.UnaryStreamMultiCallable[_identity_service_pb2.WatchIdentitiesRequest, _identity_service_pb2.WatchIdentitiesResponse]
+    """Streams every change of identities, in the one order in which they were committed, from any place in the log on.
+
+    Each message has the place to go on after. Who was away, or too slow, or connected to another replica, asks to go on
+    after the last one it has dealt with: it misses nothing and gets nothing twice. The first message comes at once, and
+    when nothing changes a message without changes comes every ten seconds. The stream has no end of its own: it ends
+    with UNAVAILABLE when the service stops or the graph can't be reached, and is to be resumed then.
+
+    Errors: INVALID_ARGUMENT (also for a place beyond the end of the log), RESOURCE_EXHAUSTED (too many streams),
+    UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
     """
 
 @_typing.type_check_only
@@ -94,7 +106,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     Errors that end the stream: ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED.
     """
     ResolveIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ResolveIdentityRequest, _identity_service_pb2.ResolveIdentityResponse]  # type: ignore[assignment]
-    """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time.
+    """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time, as of now or of any
+    instant in the past. An id never stops resolving, whatever became of it.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
     """
@@ -102,6 +115,17 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Gets the records and identifiers of an identity and the links between them, with the confidence of each.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+    """
+    WatchIdentities: _aio.UnaryStreamMultiCallable[_identity_service_pb2.WatchIdentitiesRequest, _identity_service_pb2.WatchIdentitiesResponse]  # type: ignore[assignment]
+    """Streams every change of identities, in the one order in which they were committed, from any place in the log on.
+
+    Each message has the place to go on after. Who was away, or too slow, or connected to another replica, asks to go on
+    after the last one it has dealt with: it misses nothing and gets nothing twice. The first message comes at once, and
+    when nothing changes a message without changes comes every ten seconds. The stream has no end of its own: it ends
+    with UNAVAILABLE when the service stops or the graph can't be reached, and is to be resumed then.
+
+    Errors: INVALID_ARGUMENT (also for a place beyond the end of the log), RESOURCE_EXHAUSTED (too many streams),
+    UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -147,7 +171,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.ResolveIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.ResolveIdentityResponse, _abc.Awaitable[_identity_service_pb2.ResolveIdentityResponse]]:
-        """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time.
+        """Gets the identity of a person by a record, an identifier, or an id that was theirs at any time, as of now or of any
+        instant in the past. An id never stops resolving, whatever became of it.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
         """
@@ -161,6 +186,23 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gets the records and identifiers of an identity and the links between them, with the confidence of each.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchIdentities(
+        self,
+        request: _identity_service_pb2.WatchIdentitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_identity_service_pb2.WatchIdentitiesResponse], _abc.AsyncIterator[_identity_service_pb2.WatchIdentitiesResponse]]:
+        """Streams every change of identities, in the one order in which they were committed, from any place in the log on.
+
+        Each message has the place to go on after. Who was away, or too slow, or connected to another replica, asks to go on
+        after the last one it has dealt with: it misses nothing and gets nothing twice. The first message comes at once, and
+        when nothing changes a message without changes comes every ten seconds. The stream has no end of its own: it ends
+        with UNAVAILABLE when the service stops or the graph can't be reached, and is to be resumed then.
+
+        Errors: INVALID_ARGUMENT (also for a place beyond the end of the log), RESOURCE_EXHAUSTED (too many streams),
+        UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -33,6 +33,7 @@ class GetProfileRequest(_message.Message):
 
     SUBJECT_FIELD_NUMBER: _builtins.int
     READ_MASK_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subject(self) -> _identity_pb2.Subject:
         """What leads to the person."""
@@ -41,15 +42,23 @@ class GetProfileRequest(_message.Message):
     def read_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields of Profile to return; parts that are not asked for are not computed. Absent, or `*`: all."""
 
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The instant for which to answer: as the service would have answered then, from what had been recorded and decided
+        by then. Absent: now. Not in the future. A past profile has no score, and a
+        product is called what it is called now.
+        """
+
     def __init__(
         self,
         *,
         subject: _identity_pb2.Subject | None = ...,
         read_mask: _field_mask_pb2.FieldMask | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "read_mask", b"read_mask", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "read_mask", b"read_mask", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -63,6 +72,7 @@ class BatchGetProfilesRequest(_message.Message):
 
     SUBJECTS_FIELD_NUMBER: _builtins.int
     READ_MASK_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.Subject]:
         """What leads to each person, 1 to 100. Each is checked alone."""
@@ -71,15 +81,23 @@ class BatchGetProfilesRequest(_message.Message):
     def read_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields of Profile to return; parts that are not asked for are not computed. Absent, or `*`: all."""
 
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The instant for which to answer: as the service would have answered then, from what had been recorded and decided
+        by then. Absent: now. Not in the future. A past profile has no score, and a
+        product is called what it is called now.
+        """
+
     def __init__(
         self,
         *,
         subjects: _abc.Iterable[_identity_pb2.Subject] | None = ...,
         read_mask: _field_mask_pb2.FieldMask | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "read_mask", b"read_mask", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

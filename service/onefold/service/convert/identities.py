@@ -38,12 +38,10 @@ def found_to_proto(found: Found) -> identity_service_pb2.ResolveIdentityResponse
     """An identity, and how the subject led to it."""
     return identity_service_pb2.ResolveIdentityResponse(
         identity=identity_to_proto(found.identity),
-        state=(
-            identity_service_pb2.RESOLUTION_STATE_MERGED
-            if found.merged
-            else identity_service_pb2.RESOLUTION_STATE_CURRENT
-        ),
+        state=identity_service_pb2.ResolutionState.Value(f"RESOLUTION_STATE_{found.state.value}"),
         requested_identity=found.requested,
+        became=found.became,
+        became_more=found.became_more,
     )
 
 
