@@ -334,10 +334,8 @@ def _kind(group: _Group, identity: str, before: _Before, plan: Plan) -> Decision
 def _causes(evidence: Evidence) -> dict[RecordName, list[str]]:
     """What began or ceased to hold with this batch, by record."""
     causes: dict[RecordName, list[str]] = defaultdict(list)
-    for (name, (identifier, source, _)), link in evidence.noted.items():
-        holds = evidence.records[name].holds(link)
-        if holds != bool(link.stored):
-            causes[name].append(f"{name} {'->' if holds else '-/->'} {identifier} ({source})")
+    for name, (identifier, source, _), link in evidence.turned():
+        causes[name].append(f"{name} {'-/->' if link.stored else '->'} {identifier} ({source})")
     return causes
 
 

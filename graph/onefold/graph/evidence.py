@@ -240,6 +240,7 @@ class Evidence:
     """Identifiers that somebody wants counted anew."""
     changed: dict[RecordName, RecordState] = field(default_factory=dict)
     """Records that are new, or whose deletion or standing changed."""
+    _turned: list[tuple[RecordName, LinkKey, LinkState]] | None = None
     new_matches: list[OperatorMatch] = field(default_factory=list)
     new_bans: list[OperatorBan] = field(default_factory=list)
     expired: list[BanExpiry] = field(default_factory=list)
@@ -259,6 +260,7 @@ class Evidence:
 
         Raises InvalidInput, leaving everything as it was, if the item contradicts what is stored.
         """
+        self._turned = None
         match item:
             case Customer():
                 return self._add_customer(item)
@@ -303,16 +305,24 @@ class Evidence:
         passed its end: replicas whose clocks differ then still agree."""
         return [ban._replace(expires_at=None) for pair, ban in self.bans.items() if pair not in self.lapsed]
 
+    def turned(self) -> list[tuple[RecordName, LinkKey, LinkState]]:
+        """The links that have begun to hold with these items, or hold no longer; those that did are ``stored``."""
+        if self._turned is None:
+            self._turned = [
+                (name, key, link)
+                for (name, key), link in self.noted.items()
+                if bool(link.stored) != self.records[name].holds(link)
+            ]
+        return self._turned
+
     def suspects(self) -> set[IdentifierKey]:
         """Shared identifiers that may be shared no longer: a link of theirs has ended, or a guest order at them has
         become more like another one."""
         suspects = {key for key in self.recount if self.identifiers[key].shared}
-        for (name, (identifier, _, _)), link in self.noted.items():
-            record = self.records[name]
-            if bool(link.stored) == record.holds(link):
-                continue
+        for name, (identifier, _, _), link in self.turned():
             if link.stored and self.identifiers[identifier].shared:
                 suspects.add(identifier)
+            record = self.records[name]
             if name.startswith("order:") and record.stored:
                 suspects.update(v for v, _, _ in record.links if self.identifiers[v].shared)
         return suspects - self.recounted
@@ -518,7 +528,8 @@ class Evidence:
         record.observed_at, record.digest = observed_at, digest
         if record.deleted_at is not None:
             self.changed[record.name] = record
-        self._reconsider(record)
+        if record.links:
+            self._reconsider(record)
 
     def _note(self, record: RecordState, key: LinkKey, link: LinkState) -> None:
         link.dirty = True

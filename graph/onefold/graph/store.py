@@ -175,11 +175,10 @@ def write(tx: neo4j.Transaction, evidence: Evidence, plan: Plan, policy: Policy,
 def _believed_shared(evidence: Evidence) -> dict[Label, list[str]]:
     """The shared identifiers to which the batch adds links, without a look at who else is there."""
     believed: dict[Label, set[str]] = defaultdict(set)
-    for (name, (key, _, _)), link in evidence.noted.items():
-        label = evidence.identifiers[key].label
-        begins = not link.stored and evidence.records[name].holds(link)
-        if begins and label and evidence.identifiers[key].shared and key not in evidence.recounted:
-            believed[label].add(key)
+    for _, (key, _, _), link in evidence.turned():
+        identifier = evidence.identifiers[key]
+        if identifier.shared and identifier.label and not link.stored and key not in evidence.recounted:
+            believed[identifier.label].add(key)
     return {label: sorted(keys) for label, keys in believed.items()}
 
 
