@@ -9,22 +9,32 @@ import platform
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import ingest, profile, resolve_identity
+from tests.bench import ingest, profile, resolve_identity, unary
 from tests.engines import ENGINES
+
+
+PER_ENGINE = {
+    "ingest": lambda engine, records: ingest.measure(engine, records),
+    "unary": lambda engine, _: unary.measure(engine),
+    "profile": lambda engine, _: profile.measure(engine),
+    "resolve-identity": lambda engine, _: resolve_identity.measure(engine),
+}
 
 
 def main() -> int:
     """Run the benches; 1 if a bar is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--records", type=int, default=200_000, help="how far the ingest bench lets the graph grow")
+    parser.add_argument("--records", type=int, default=500_000, help="how far the ingest bench lets the graph grow")
     parser.add_argument("--engine", choices=ENGINES, action="append", help="only this engine (may be repeated)")
+    parser.add_argument("--only", choices=PER_ENGINE, action="append", help="only this bench (may be repeated)")
     arguments = parser.parse_args()
+    wanted = arguments.only or list(PER_ENGINE)
     load_before = os.getloadavg()[0]
     ratios = []
     for engine in arguments.engine or ENGINES:
-        ratios += ingest.measure(engine, arguments.records)
-        ratios += profile.measure(engine)
-        ratios += resolve_identity.measure(engine)
+        for name in wanted:
+            if name in PER_ENGINE:
+                ratios += PER_ENGINE[name](engine, arguments.records)
     table = Table("what", "ours", "reference", "ratio", "bar", "")
     for r in ratios:
         table.add_row(r.name, f"{r.ours:,.2f}", f"{r.reference:,.2f}", f"{r.ratio:.2f}", r.bar, "✓" if r.holds else "✗")

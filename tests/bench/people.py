@@ -11,18 +11,30 @@ from onefold.v1 import identity_service_pb2, record_pb2
 SOURCES = ("crm", "shop", "web")
 SEEN = 1_700_000_000
 
-RAW = """
+_IDENTIFIER = "kind: '{kind}', value: {value}, component: r[8], identity: r[8], shared: false, events: false"
+
+_LINK = """ON CREATE SET {l}.source = r[1], {l}.assurance = 'verified', {l}.confidence = {confidence},
+  {l}.first_seen = datetime({{epochMillis: r[7]}}), {l}.last_seen = datetime({{epochMillis: r[7]}}),
+  {l}.observations = 1, {l}.stated_by = r[9], {l}.recorded_at = datetime({{epochMillis: r[7]}})"""
+
+RAW = f"""
 UNWIND $rows AS r
-MERGE (c:Customer {key: r[0]}) SET c.source = r[1], c.source_id = r[2], c.full_name = r[3], c.country = 'GB'
-MERGE (e:Email {key: r[4]}) MERGE (m:ExternalId {key: r[5]}) MERGE (d:Device {key: r[6]})
-MERGE (c)-[x:HAS_EMAIL]->(e) SET x.source = r[1], x.assurance = 'verified', x.confidence = 0.98,
-  x.first_seen = datetime({epochMillis: r[7]}), x.last_seen = datetime({epochMillis: r[7]}), x.observations = 1
-MERGE (c)-[y:HAS_ID]->(m) SET y.source = r[1], y.assurance = 'verified', y.confidence = 0.99,
-  y.first_seen = datetime({epochMillis: r[7]}), y.last_seen = datetime({epochMillis: r[7]}), y.observations = 1
-MERGE (c)-[z:USES_DEVICE]->(d) SET z.source = r[1], z.assurance = 'verified', z.confidence = 0.9,
-  z.first_seen = datetime({epochMillis: r[7]}), z.last_seen = datetime({epochMillis: r[7]}), z.observations = 1
+MERGE (i:Identity {{id: r[8]}})
+  ON CREATE SET i.anonymous = false, i.created_at = datetime({{epochMillis: r[7]}})
+MERGE (c:Customer {{key: r[0]}})
+  ON CREATE SET c.source = r[1], c.source_id = r[2], c.full_name = r[3], c.country = 'GB', c.component = r[8],
+    c.digest = r[9], c.utc_offset_minutes = 0, c.created_at = datetime({{epochMillis: r[7]}}),
+    c.observed_at = datetime({{epochMillis: r[7]}})
+MERGE (e:Email {{key: r[4]}}) ON CREATE SET e += {{{_IDENTIFIER.format(kind="email", value="r[4]")}}}
+MERGE (m:ExternalId {{key: r[5]}}) ON CREATE SET m += {{{_IDENTIFIER.format(kind="member", value="r[5]")}}}
+MERGE (d:Device {{key: r[6]}}) ON CREATE SET d += {{{_IDENTIFIER.format(kind="cookie", value="r[6]")}}}
+MERGE (c)-[:MEMBER_OF]->(i)
+MERGE (c)-[x:HAS_EMAIL]->(e) {_LINK.format(l="x", confidence=0.98)}
+MERGE (c)-[y:HAS_ID]->(m) {_LINK.format(l="y", confidence=0.99)}
+MERGE (c)-[z:USES_DEVICE]->(d) {_LINK.format(l="z", confidence=0.9)}
 """
-"""The ceiling: the same nodes and links with the same properties, and nothing decided."""
+"""The ceiling: the same nodes and links with the same properties, all known beforehand and nothing decided. The log of
+decisions is ours alone."""
 
 Person = tuple[str, str, str, str, str, str]
 """Source, id, name, email, member number, cookie."""
@@ -51,6 +63,7 @@ def write_raw(driver: neo4j.Driver, database: str, records: Sequence[Person], ba
                 [
                     f"{source}:{id}", source, id, name,
                     f"email:{email}", f"member:{member}", f"cookie:{cookie}", SEEN * 1000,
+                    f"0199c7a2-0000-7000-8000-{member:>12}", "0123456789abcdef",
                 ]
                 for source, id, name, email, member, cookie in records[start : start + batch]
             ]  # fmt: skip
