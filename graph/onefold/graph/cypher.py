@@ -57,22 +57,22 @@ CALL (components, locked) {{
 READ_AND_LOCK: Final = (
     """
 CALL () {
-  UNWIND $customers AS k MATCH (n:Customer {key: k})
+  UNWIND $keys.customers AS k MATCH (n:Customer {key: k})
   RETURN 'customer:' + k AS name, n.component AS component, null AS identity, false AS shared, false AS events
   UNION ALL
-  UNWIND $orders AS k MATCH (n:Order {key: k})
+  UNWIND $keys.orders AS k MATCH (n:Order {key: k})
   RETURN 'order:' + k AS name, n.component AS component, null AS identity, false AS shared, false AS events
   UNION ALL
-  UNWIND $emails AS k MATCH (n:Email {key: k})
+  UNWIND $keys.emails AS k MATCH (n:Email {key: k})
   RETURN k AS name, n.component AS component, n.identity AS identity, n.shared AS shared, n.events AS events
   UNION ALL
-  UNWIND $phones AS k MATCH (n:Phone {key: k})
+  UNWIND $keys.phones AS k MATCH (n:Phone {key: k})
   RETURN k AS name, n.component AS component, n.identity AS identity, n.shared AS shared, n.events AS events
   UNION ALL
-  UNWIND $devices AS k MATCH (n:Device {key: k})
+  UNWIND $keys.devices AS k MATCH (n:Device {key: k})
   RETURN k AS name, n.component AS component, n.identity AS identity, n.shared AS shared, n.events AS events
   UNION ALL
-  UNWIND $external_ids AS k MATCH (n:ExternalId {key: k})
+  UNWIND $keys.external_ids AS k MATCH (n:ExternalId {key: k})
   RETURN k AS name, n.component AS component, n.identity AS identity, n.shared AS shared, n.events AS events
 }
 WITH collect([name, component, identity, shared, events]) AS touched, collect(DISTINCT component) AS components
@@ -90,7 +90,8 @@ RETURN touched, customers, orders, devices
 """Finds what a batch names, locks its components in id order, and returns all their members with their links.
 
 Each lock is a write of a value unique to the transaction: a property that is set to the value it has takes no lock
-on one engine. Members are read after the locks are held, since reads see whatever is committed.
+on one engine. Members are read after the locks are held, since reads see whatever is committed. All keys are one
+parameter: Neo4j plans a text anew for each order of magnitude of each parameter that is a list.
 """
 
 SCAN_CUSTOMERS: Final = f"""

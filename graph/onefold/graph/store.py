@@ -60,7 +60,7 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
     if the batch's nodes changed component between being found and being locked.
     """
     keys = _keys_by_label(touched, policy)
-    record = tx.run(cypher.READ_AND_LOCK, {**keys, "lock": lock}).single(strict=True)
+    record = tx.run(cypher.READ_AND_LOCK, keys=keys, lock=lock).single(strict=True)
     orders = _read_orders(tx, touched, lock)
     guests = {f"order:{key}" for key, order in orders.items() if order.placed_by is None} - touched.records
     if guests:
