@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import neo4j
 import uuid_utils
@@ -184,6 +184,29 @@ def _taken_back(rng: random.Random, made: list[Item | OwnItem], at: int) -> With
         return None
     source, record, assertion = rng.choice(said)
     return Withdrawal(source, record, assertion.identifier, at)
+
+
+def tell(
+    items: Sequence[Item | OwnItem],
+    rng: random.Random,
+    commit: Callable[[Sequence[Item | OwnItem]], Sequence[bool | None]],
+) -> Iterator[list[Item | OwnItem]]:
+    """Commits the items in random order and batches; after each commit, all that was said by then.
+
+    ``commit`` says of each item whether it was new, None if it was refused. A word on somebody unknown is said again at
+    the end, and so is the end of a ban that was not there yet.
+    """
+    left, said, later = rng.sample(items, len(items)), [], []
+    while left:
+        size = rng.choice([1, 1, 2, 5, 20])
+        batch, left = left[:size], left[size:]
+        for item, new in zip(batch, commit(batch), strict=True):
+            unheard = new is None or (isinstance(item, BanExpiry) and not new)
+            (later if unheard else said).append(item)
+        yield said
+    later.sort(key=lambda item: isinstance(item, BanExpiry))
+    said += [item for item in later if commit([item]) != [None]]
+    yield said
 
 
 def batches(items: list[Item], seed: int) -> Iterator[list[Item]]:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from onefold.graph.decide import Plan
-from onefold.graph.model import BanExpiry, IdentifierKey, Item, OwnItem, Recheck, RecordName
+from onefold.graph.model import IdentifierKey, Item, OwnItem, Recheck, RecordName
 from tests import items as make
 from tests.memory import Memory, differences, groups
 from tests.worlds import rules
@@ -44,24 +44,8 @@ class Replay:
         self._logged: dict[str, str] = {}
         self._became: dict[str, str] = {}
         self._erased: set[str] = set()
-        rng = random.Random(seed)
-        left = rng.sample(items, len(items))
-        said: list[Item | OwnItem] = []
-        later: list[Item | OwnItem] = []
-        while left:
-            size = rng.choice([1, 1, 2, 5, 20])
-            batch, left = left[:size], left[size:]
-            new = self._commit(batch)
-            for item, is_new in zip(batch, new, strict=True):
-                # A word on somebody unknown is said again, and so is the end of a ban that is not there yet.
-                unheard = is_new is None or (isinstance(item, BanExpiry) and not is_new)
-                (later if unheard else said).append(item)
+        for said in make.tell(items, random.Random(seed), self._commit):
             assert differences(self.graph, said) == [], seed
-        for item in sorted(later, key=lambda item: isinstance(item, BanExpiry)):
-            (is_new,) = self._commit([item])
-            if is_new is not None:
-                said.append(item)
-        assert differences(self.graph, said) == [], seed
         self._again(said)
 
     def _again(self, said: Sequence[Item | OwnItem]) -> None:
