@@ -26,17 +26,18 @@ from onefold.graph.rulebook import PPM, Quota, Rulebook
 # -- 5: owners -------------------------------------------------------------------------------------------------------
 
 
-def owners(columns: EvidenceColumns, eligible: Links) -> NDArray[np.int32]:
-    """For each identifier the record of its first eligible link in canonical order, or -1."""
-    owner = np.full(len(columns.identifiers), -1, np.int32)
-    foremost = eligible
+def own(columns: EvidenceColumns, eligible: Links, owner: NDArray[np.int32]) -> None:
+    """Set the owner of each identifier: the record of its first eligible link in canonical order."""
+    at = Runs.of(eligible.identifier)
+    owner[eligible.identifier[at.start]] = eligible.record[at.start]
+    foremost = eligible.where(at.spread(at.count > 1))
     for column in ("doubt", "first_seen"):
         at = Runs.of(foremost.identifier)
         values = getattr(foremost, column)
         if len(values):
             foremost = foremost.where(values == at.spread(np.minimum.reduceat(values, at.start)))
+    owner[foremost.identifier] = foremost.record
     at = Runs.of(foremost.identifier)
-    owner[foremost.identifier[at.start]] = foremost.record[at.start]
     tied = foremost.where(at.spread(at.count > 1))
     names, keys = texts(columns.records, tied.record), texts(columns.identifiers, tied.identifier)
     first: dict[int, tuple[bytes, int]] = {}
@@ -44,59 +45,85 @@ def owners(columns: EvidenceColumns, eligible: Links) -> NDArray[np.int32]:
         place = tie(name, key), record
         first[identifier] = min(place, first.get(identifier, place))
     owner[list(first)] = [record for _, record in first.values()]
-    return owner
 
 
 # -- 6 to 9: who is one ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Joins:
-    """Joins that are asked for, the operator's among them."""
+class Asked:
+    """The joins that are asked for, matches apart: of the links' records with the owners of their identifiers."""
 
-    a: NDArray[np.int32]
-    b: NDArray[np.int32]
-    identifier: NDArray[np.int32]
-    """The one that ``b`` owns; -1 for a match."""
-    doubt: NDArray[np.int32]
-    """-1 for an operator's, which come before all others."""
-    first_seen: NDArray[np.int64]
+    links: Links
+    place: NDArray[np.int32]
+    """Of the eligible ones of others than the owner."""
+    owner: NDArray[np.int32]
 
-    def at(self, places: NDArray[np.int64]) -> _Joins:
-        """Some of them, in some order."""
-        return _Joins(*(getattr(self, column)[places] for column in self.__slots__))
+    def ends(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The two records of each."""
+        return self.links.record[self.place], self.owner[self.links.identifier[self.place]]
 
 
 def joined(
     columns: EvidenceColumns,
-    eligible: Links,
-    owner: NDArray[np.int32],
+    asked: Asked,
     matches: Matches,
     bans: Sequence[tuple[RecordName, RecordName]],
     rules: Rulebook,
     as_of: Instant,
 ) -> tuple[NDArray[np.int32], list[Refusal]]:
-    """Each record's identity, named by its lowest code, and the refusals in canonical order."""
-    words = [(match.a, match.b) for match in columns.matches]
-    code = codes_of([end for pair in (*words, *bans) for end in pair], columns.records)
-    unknown = [end for pair in words for end in pair if end not in code]
-    if unknown:
-        raise InvalidInput([Violation("matches", f"{name!r} is none of the records") for name in unknown])
-    known = [match for match in columns.matches if match.at <= as_of]
-    joins = _joins(eligible, owner, matches, known, code)
-    label = _components(joins, len(columns.records))
-    tight = _tight(columns, label, owner, [pair for pair in bans if code.keys() >= set(pair)], code, rules)
+    """Each record's identity, named by its lowest code, and the refusals in canonical order.
+
+    Joins that no quota could forbid are made in any order; only what hangs together with enough others for a quota
+    to bite is decided in canonical order.
+    """
+    code = _codes(columns, bans)
+    words = [match for match in columns.matches if match.at <= as_of]
+    said = np.array([(code[match.a], code[match.b]) for match in words], np.int32).reshape(-1, 2).T
+    a, b = asked.ends()
+    label = _components(
+        np.concatenate((a, matches.a, said[0])), np.concatenate((b, matches.b, said[1])), len(columns.records)
+    )
+    tight = _tight(columns, label, asked.owner, [pair for pair in bans if code.keys() >= set(pair)], code, rules)
     identity = _named(label)
     if not tight:
         return identity, []
     contested = np.zeros(len(label), np.bool_)
     for components in tight.values():
         contested[components] = True
-    records = np.flatnonzero(contested[label]).astype(np.int32)
-    joins = _in_canonical_order(columns, joins.at(np.flatnonzero(contested[label[joins.a]])))
-    quotas = sorted(tight)
-    claims = _claims(columns, eligible, label, tight, code, rules, records)
-    names = texts(columns.records, records)
+    contested = contested[label]
+    joins = _joins(
+        asked.links.at(asked.place[contested[a]]),
+        asked.owner,
+        matches.at(np.flatnonzero(contested[matches.a])),
+        [match for match in words if contested[code[match.a]]],
+        code,
+    )
+    records = np.flatnonzero(contested).astype(np.int32)
+    claims = _claims(columns, asked.links, label, tight, code, rules, records)
+    root, refusals = _decided(columns, records, _in_canonical_order(columns, joins), claims, sorted(tight))
+    identity[records] = root
+    return identity, refusals
+
+
+def _codes(columns: EvidenceColumns, bans: Iterable[tuple[RecordName, RecordName]]) -> dict[RecordName, int]:
+    """The codes of the records of which operators spoke, as far as there are any."""
+    matched = [end for match in columns.matches for end in (match.a, match.b)]
+    code = codes_of([*matched, *(end for pair in bans for end in pair)], columns.records)
+    unknown = [name for name in matched if name not in code]
+    if unknown:
+        raise InvalidInput([Violation("matches", f"{name!r} is none of the records") for name in unknown])
+    return code
+
+
+def _decided(
+    columns: EvidenceColumns,
+    records: NDArray[np.int32],
+    joins: _Joins,
+    claims: Sequence[tuple[int, int, int]],
+    quotas: Sequence[Quota],
+) -> tuple[NDArray[np.int32], list[Refusal]]:
+    """The identity of each of the contested ``records``, and the joins that were refused."""
     a, b = np.searchsorted(records, joins.a).tolist(), np.searchsorted(records, joins.b).tolist()
     root, refused = greedy(
         len(records),
@@ -106,45 +133,70 @@ def joined(
         words=int((joins.doubt < 0).sum()),
         bans=sum(quota.is_ban for quota in quotas),
     )
-    identity[records] = records[_named(np.array(root))]
+    names = texts(columns.records, records)
     held_by = holders(claims, root, [(a[n], b[n], quota) for n, quota in refused], names)
-    keys = _keys(columns, joins.at(np.array([n for n, _ in refused], np.int64)))
-    ppm = (PPM - np.maximum(joins.doubt, 0)).tolist()
+    places = [n for n, _ in refused]
+    keys = _keys(columns, joins.identifier[places])
+    ppm = (PPM - np.maximum(joins.doubt[places], 0)).tolist()
     refusals = []
-    for (n, quota), key, held in zip(refused, keys, held_by, strict=True):
+    for (n, quota), key, confidence, held in zip(refused, keys, ppm, held_by, strict=True):
         ends = names[a[n]], names[b[n]]
         one, other = ends if key else sorted(ends)
-        refusals.append(refusal(quotas[quota], one, other, key, ppm[n], held))
-    return identity, refusals
+        refusals.append(refusal(quotas[quota], one, other, key, confidence, held))
+    return records[_named(np.array(root, np.int32))], refusals
+
+
+@dataclass(frozen=True, slots=True)
+class _Joins:
+    """Joins that are asked for, with what canonical order needs."""
+
+    a: NDArray[np.int32]
+    b: NDArray[np.int32]
+    identifier: NDArray[np.int32]
+    """The one that ``b`` owns; -1 for a match."""
+    doubt: NDArray[np.int32]
+    """-1 for an operator's, which come before all others."""
+    first_seen: NDArray[np.int64]
+
+    def at(self, place: NDArray[np.int64]) -> _Joins:
+        """Those at some places."""
+        return _Joins(*(getattr(self, column)[place] for column in self.__slots__))
 
 
 def _joins(
-    eligible: Links, owner: NDArray[np.int32], matches: Matches, words: Sequence[Match], code: Mapping[RecordName, int]
+    asking: Links, owner: NDArray[np.int32], matches: Matches, words: Sequence[Match], code: Mapping[RecordName, int]
 ) -> _Joins:
-    asking = eligible.where(eligible.record != owner[eligible.identifier])
     said = np.array([(code[m.a], code[m.b], -1, m.at) for m in words], np.int64).reshape(-1, 4).T
-    identifier = np.concatenate((asking.identifier, np.full(len(matches.a) + len(words), -1, np.int32)))
     return _Joins(
         np.concatenate((asking.record, matches.a, said[0]), dtype=np.int32),
         np.concatenate((owner[asking.identifier], matches.b, said[1]), dtype=np.int32),
-        identifier,
+        np.concatenate((asking.identifier, np.full(len(matches.a) + len(words), -1, np.int32))),
         np.concatenate((asking.doubt, matches.doubt, said[2]), dtype=np.int32),
         np.concatenate((asking.first_seen, matches.first_seen, said[3])),
     )
 
 
-def _keys(columns: EvidenceColumns, joins: _Joins) -> list[IdentifierKey | None]:
-    """The identifier of each join, None for a match."""
-    by_link = joins.identifier >= 0
-    keys = iter(texts(columns.identifiers, joins.identifier[by_link]))
-    return [next(keys) if is_link else None for is_link in by_link.tolist()]
+def _keys(columns: EvidenceColumns, identifier: NDArray[np.int32]) -> list[IdentifierKey | None]:
+    """The identifiers' keys, None for a match's -1."""
+    keys = iter(texts(columns.identifiers, identifier[identifier >= 0]))
+    return [next(keys) if code >= 0 else None for code in identifier.tolist()]
 
 
-def _components(joins: _Joins, records: int) -> NDArray[np.int32]:
-    """A number for each record, equal for those that hang together."""
-    joined = coo_array((np.ones(len(joins.a), np.int8), (joins.a, joins.b)), shape=(records, records))
-    label: NDArray[np.int32] = connected_components(joined, directed=False)[1]
-    return label
+def _components(a: NDArray[np.int32], b: NDArray[np.int32], records: int) -> NDArray[np.int32]:
+    """A number for each record, equal for those that the joins of ``a`` with ``b`` connect."""
+    parent = np.arange(records, dtype=np.int32)
+    for _ in range(2):
+        # Each root under one of those that it is joined with, and then all records right under their roots: two rounds
+        # leave a hundredth of the joins, and take half the time.
+        parent[np.maximum(a, b)] = np.minimum(a, b)
+        while ((above := parent[parent]) != parent).any():
+            parent = above
+        a, b = parent[a], parent[b]
+        apart = np.flatnonzero(a != b)
+        a, b = a[apart], b[apart]
+    rest = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(records, records))
+    label: NDArray[np.int32] = connected_components(rest, directed=False)[1]
+    return label[parent]
 
 
 def _named(label: NDArray[Any]) -> NDArray[np.int32]:
@@ -195,7 +247,7 @@ def _records_of(source: str, columns: EvidenceColumns) -> NDArray[np.int64]:
 
 def _claims(
     columns: EvidenceColumns,
-    eligible: Links,
+    links: Links,
     label: NDArray[np.int32],
     tight: _Tight,
     code: Mapping[RecordName, int],
@@ -205,7 +257,7 @@ def _claims(
     """Which of the contested ``records`` claims what of which quota, by their places; refused joins included."""
     among = np.zeros(len(label), np.bool_)
     among[records] = True
-    links = eligible.where(among[eligible.record])
+    links = links.where(among[links.record] & (links.doubt <= rules.most_doubt))
     claims: list[tuple[int, int, int]] = []
     for n, quota in enumerate(sorted(tight)):
         if quota.is_ban:
@@ -234,7 +286,9 @@ def _in_canonical_order(columns: EvidenceColumns, joins: _Joins) -> _Joins:
     at = Runs.of(equals)
     place = np.flatnonzero(at.spread(at.count > 1))
     tied = joins.at(place)
-    ends = zip(_keys(columns, tied), texts(columns.records, tied.a), texts(columns.records, tied.b), strict=True)
+    ends = zip(
+        _keys(columns, tied.identifier), texts(columns.records, tied.a), texts(columns.records, tied.b), strict=True
+    )
     hashes = [tie(*((a, key) if key else sorted((a, b)))) for key, a, b in ends]
     order = np.arange(len(joins.a))
     order[place] = place[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from onefold.graph.bulk.columns import Bools, EvidenceColumns, alphabetical
-from onefold.graph.bulk.runs import Runs, distinct, noisy_or, packed, unpacked, within
+from onefold.graph.bulk.columns import Bools, Codes, EvidenceColumns, alphabetical
+from onefold.graph.bulk.runs import Runs, before, distinct, last_of, noisy_or, packed, width, within
 from onefold.graph.model import Instant
 from onefold.graph.policy import Policy
-from onefold.graph.rulebook import CAP, PPM, Kind, rulebook
+from onefold.graph.rulebook import CAP, PPM, rulebook
+
+_BLOCK = 1 << 17
+"""So many rows are weighed together: few enough to stay in the processor's cache, which halves the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,77 +31,195 @@ class Links:
     first_seen: NDArray[np.int64]
 
     def where(self, chosen: Bools) -> Links:
-        """Some of them."""
-        if chosen.all():
-            return self
-        return Links(self.record[chosen], self.identifier[chosen], self.doubt[chosen], self.first_seen[chosen])
+        """Those that are chosen."""
+        place = np.flatnonzero(chosen)
+        return self if len(place) == len(chosen) else self.at(place)
+
+    def at(self, place: Codes) -> Links:
+        """Those at some places."""
+        return Links(self.record[place], self.identifier[place], self.doubt[place], self.first_seen[place])
 
 
-def links_of(columns: EvidenceColumns, policy: Policy, as_of: Instant) -> tuple[Links, Bools]:
-    """The links to identifiers that are not shared, and which identifiers are."""
-    rows = _rows(columns, policy, as_of)
-    rules = rulebook(policy)
-    kinds = {k: rules.kinds[kind] for k, kind in enumerate(columns.kinds) if kind in rules.kinds}
-    ends = rows.key if len(rows.pairs.start) == len(rows.key) else rows.key[rows.pairs.start]
-    wide, record = unpacked(ends, len(columns.records))
-    identifier = wide.astype(np.int32)
-    first_seen = rows.first_seen
-    if len(record) < len(first_seen):
-        first_seen = np.minimum.reduceat(first_seen, rows.pairs.start)
-    at = Runs.of(identifier)
-    kind = columns.kind[identifier[at.start]]
-    persons = _persons(columns, rows, record, identifier, at, kind, kinds)
-    shared = np.zeros(len(columns.identifiers), np.bool_) if columns.shared is None else columns.shared.copy()
-    factor = np.zeros(len(kind))
-    for k, rule in kinds.items():
-        here = np.flatnonzero(kind == k)
-        d = persons[here]
-        factor[here] = np.take(rule.factors, np.searchsorted(rule.bounds, d))
-        shared[identifier[at.start[here[d > rule.shared_above]]]] = True
-    confidence = _combined(columns, rows)
-    np.minimum(confidence, CAP, out=confidence)
-    confidence *= at.spread(factor)
-    confidence *= PPM
-    doubt = PPM - np.rint(confidence, out=confidence).astype(np.int32)
-    return Links(record, identifier, doubt, first_seen).where(at.spread(~shared[identifier[at.start]])), shared
+class Collected:
+    """Columns that come block by block. Memory is taken as they come, and once."""
+
+    def __init__(self, most: int, *columns: type[np.generic]) -> None:
+        self._columns = [np.empty(most, column) for column in columns]
+        self.count = 0
+
+    def add(self, *block: NDArray[Any]) -> None:
+        """Take in a block of each column."""
+        end = self.count + len(block[0])
+        for column, values in zip(self._columns, block, strict=True):
+            column[self.count : end] = values
+        self.count = end
+
+    def columns(self) -> list[NDArray[Any]]:
+        """All that came."""
+        return [column[: self.count] for column in self._columns]
 
 
-# -- 1: rows, sorted -------------------------------------------------------------------------------------------------
+class Weighing:
+    """What evidence is worth under a policy at an instant."""
 
+    def __init__(self, columns: EvidenceColumns, policy: Policy, as_of: Instant) -> None:
+        self._columns = columns
+        self._as_of = as_of
+        rules = rulebook(policy)
+        self._kinds = {k: rules.kinds[kind] for k, kind in enumerate(columns.kinds) if kind in rules.kinds}
+        known = np.array([k in self._kinds for k in range(len(columns.kinds))], np.bool_)
+        self._alike = np.array([self._kinds[k].alike if k in self._kinds else 0 for k in range(len(known))])
+        self._blocked = columns.blocked | ~known[columns.kind]
+        self._bases, self._grades = _bases(columns, policy)
+        # A row's source and assurance in one narrow column: fetched with one gather.
+        words = len(columns.sources) * len(columns.assurances)
+        self._word = columns.source.astype(np.min_scalar_type(-words)) * len(columns.assurances) + columns.assurance
+        self._is_order = pc.starts_with(columns.records, "order:").to_numpy(zero_copy_only=False)
+        self._strongest = self._two_strongest()
+        self.shared = np.zeros(len(columns.identifiers), np.bool_) if columns.shared is None else columns.shared.copy()
+        """Which identifiers are shared; complete when all links are weighed."""
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The rows that count, by identifier, then record."""
+    def links(self) -> Iterator[Links]:
+        """The links to identifiers that aren't shared, block by block; an identifier's links are in one block."""
+        columns = self._columns
+        rows = len(columns.record)
+        key = self._sorted()
+        for start, stop in _blocks(key, rows):
+            identifier, row = before(key[start:stop], rows), last_of(key[start:stop], rows)
+            first_seen = columns.first_seen[row]
+            counts = np.flatnonzero((first_seen <= self._as_of) & ~self._blocked[identifier])
+            if len(counts):
+                yield self._weighed(row[counts], identifier[counts].astype(np.int32), first_seen[counts])
 
-    key: NDArray[np.int64]
-    """Identifier and record, packed."""
-    source: NDArray[np.integer[Any]]
-    grade: NDArray[np.integer[Any]]
-    """The place of the row's base confidence in ``bases``."""
-    first_seen: NDArray[np.int64]
-    pairs: Runs
-    """The rows of one pair each."""
-    bases: NDArray[np.float64]
-    """All base confidences that the policy gives here, the highest first."""
+    def _sorted(self) -> NDArray[np.int64]:
+        """Identifier and row, packed, by identifier and record."""
+        columns = self._columns
+        identifier, rows = (columns.identifier, len(columns.identifiers)), len(columns.record)
+        if not (columns.record[1:] >= columns.record[:-1]).all():
+            row = np.argsort(packed(identifier, (columns.record, len(columns.records))))
+            return packed((columns.identifier[row], len(columns.identifiers)), (row, rows))
+        # As a scan gives them: a row's number sorts as its record does, and sorting is faster than sorting places.
+        key = packed(identifier, (np.arange(rows, dtype=np.int32), rows))
+        key.sort()
+        return key
 
+    def _weighed(self, row: Codes, identifier: NDArray[np.int32], first_seen: NDArray[np.int64]) -> Links:
+        """The links of all rows at some identifiers."""
+        columns = self._columns
+        record, source, grade = columns.record[row].astype(np.int32), *self._said(row, identifier)
+        pairs = Runs.of(identifier, record)
+        sure = self._combined(pairs, source, grade)
+        record, identifier = record[pairs.start], identifier[pairs.start]
+        at = Runs.of(identifier)
+        here = identifier[at.start]
+        kind = columns.kind[here]
+        persons = self._persons(pairs, source, record, identifier, at, kind)
+        factor = np.zeros(len(here))
+        for k, rule in self._kinds.items():
+            of_kind = np.flatnonzero(kind == k)
+            d = persons[of_kind]
+            factor[of_kind] = np.take(rule.factors, np.searchsorted(rule.bounds, d))
+            self.shared[here[of_kind[d > rule.shared_above]]] = True
+        doubt = PPM - np.rint(np.minimum(sure, CAP) * at.spread(factor) * PPM).astype(np.int32)
+        links = Links(record, identifier, doubt, np.minimum.reduceat(first_seen, pairs.start))
+        return links.where(at.spread(~self.shared[here]))
 
-def _rows(columns: EvidenceColumns, policy: Policy, as_of: Instant) -> _Rows:
-    known = np.array([kind in policy.kinds for kind in columns.kinds], np.bool_)
-    blocked = columns.blocked | ~known[columns.kind]
-    late = columns.first_seen > as_of
-    key = packed((columns.identifier, len(columns.identifiers)), (columns.record, len(columns.records)))
-    order = np.argsort(key)
-    if blocked.any() or late.any():
-        late |= blocked[columns.identifier]
-        order = order[~late[order]]
-    key = key[order]
-    first_seen = columns.first_seen[order]
-    source = columns.source[order]
-    assurance = columns.assurance[order]
-    del order
-    bases, grades = _bases(columns, policy)
-    grade = grades[columns.kind[unpacked(key, len(columns.records))[0]], source, assurance]
-    return _Rows(key, source, grade, first_seen, Runs.of(key), bases)
+    def _said(self, row: Codes, identifier: Codes) -> tuple[Codes, Codes]:
+        """The source of each row, and the place of its base confidence in ``bases``."""
+        word = self._word[row]
+        words = len(self._columns.sources) * len(self._columns.assurances)
+        grade = np.take(self._grades, self._columns.kind[identifier].astype(np.int32) * words + word)
+        return word // len(self._columns.assurances), grade
+
+    # -- 2: confidence -----------------------------------------------------------------------------------------------
+
+    def _combined(
+        self, pairs: Runs, source: NDArray[np.integer[Any]], grade: NDArray[np.integer[Any]]
+    ) -> NDArray[np.float64]:
+        """The best row per source, then noisy-or over the sources in their order."""
+        sources = self._columns.sources
+        sure: NDArray[np.float64] = self._bases[grade[pairs.start]]
+        several = np.flatnonzero(pairs.count > 1)
+        row = within(pairs.start[several], pairs.count[several])
+        pair = np.repeat(np.arange(len(several)), pairs.count[several])
+        in_order = np.argsort(np.argsort(sources))[source[row]]
+        bounds = len(several), len(sources), len(self._bases)
+        key = packed((pair, bounds[0]), (in_order, bounds[1]), (grade[row], bounds[2]))
+        key.sort()
+        best = key[Runs.of(before(key, bounds[2])).start]
+        base = self._bases[last_of(best, bounds[2])]
+        by_pair = Runs.of(before(before(best, bounds[2]), bounds[1]))
+        sure[several] = np.where(by_pair.count == 1, base[by_pair.start], noisy_or(by_pair, base))
+        return sure
+
+    # -- 2: how many persons an identifier seems to have -------------------------------------------------------------
+
+    def _persons(
+        self,
+        pairs: Runs,
+        source: NDArray[np.integer[Any]],
+        record: NDArray[np.int32],
+        identifier: NDArray[np.int32],
+        at: Runs,
+        kind: NDArray[np.integer[Any]],
+    ) -> NDArray[np.int64]:
+        """*d* of each identifier (the runs ``at`` of pairs); 1 where so few records make no difference."""
+        persons = np.ones(len(kind), np.int64)
+        crowded = np.flatnonzero(at.count > self._alike[kind])
+        if not len(crowded):
+            return persons
+        columns = self._columns
+        pair = within(at.start[crowded], at.count[crowded])
+        rows = pairs.count[pair]
+        crowd = np.repeat(np.repeat(np.arange(len(crowded)), at.count[crowded]), rows)
+        of_source = source[within(pairs.start[pair], rows)]
+        person = np.repeat(self._as_persons(record[pair], identifier[pair]), rows)
+        bounds = len(crowded), len(columns.sources), len(columns.records) + len(columns.identifiers) + 1
+        each = distinct(packed((crowd, bounds[0]), (of_source, bounds[1]), (person, bounds[2])))
+        each = before(each, bounds[2])
+        by_source = Runs.of(each)
+        by_crowd = Runs.of(before(each[by_source.start], bounds[1]))
+        persons[crowded] = np.maximum.reduceat(by_source.count, by_crowd.start)
+        return persons
+
+    def _as_persons(self, record: NDArray[np.int32], identifier: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Whom each record counts as at an identifier: a customer as itself, a guest order as the strongest other
+        identifier that it has."""
+        person = record.astype(np.int64)
+        guest = np.flatnonzero(self._is_order[record])
+        strongest, next_to_it = self._strongest[:, record[guest]]
+        other = np.where(strongest == identifier[guest], next_to_it, strongest)
+        person[guest] = len(self._columns.records) + other  # beyond the records' codes
+        return person
+
+    def _two_strongest(self) -> NDArray[np.int32]:
+        """Each guest order's strongest identifier and the next to it, by record; beyond all codes where it has none."""
+        columns = self._columns
+        strongest = np.full((2, len(columns.records)), len(columns.identifiers), np.int32)
+        row = np.flatnonzero(self._is_order[columns.record])
+        row = row[(columns.first_seen[row] <= self._as_of) & ~self._blocked[columns.identifier[row]]]
+        _, grade = self._said(row, columns.identifier[row])
+        bounds = len(columns.records), len(self._bases), len(columns.identifiers)
+        key = packed((columns.record[row], bounds[0]), (grade, bounds[1]), (columns.identifier[row], bounds[2]))
+        key = distinct(key)
+        graded, ranked = before(key, bounds[2]), last_of(key, bounds[2])
+        self._settle_ties(graded, ranked)
+        order = before(graded, bounds[1])
+        for nth in strongest:
+            each = Runs.of(order)
+            nth[order[each.start]] = ranked[each.start]
+            others = ranked != each.spread(ranked[each.start])
+            order, ranked = order[others], ranked[others]
+        return strongest
+
+    def _settle_ties(self, graded: NDArray[np.int64], ranked: NDArray[np.int64]) -> None:
+        """Bring those of an order's identifiers that are equally strong into the order of their keys."""
+        equal = Runs.of(graded)
+        place = np.flatnonzero(equal.spread(equal.count > 1))
+        codes, rank = alphabetical(self._columns.identifiers, ranked[place])
+        in_order = packed((equal.spread(np.arange(len(equal.start)))[place], len(graded)), (rank, len(codes)))
+        in_order.sort()
+        ranked[place] = codes[last_of(in_order, len(codes))]
 
 
 def _bases(columns: EvidenceColumns, policy: Policy) -> tuple[NDArray[np.float64], NDArray[np.integer[Any]]]:
@@ -112,107 +234,11 @@ def _bases(columns: EvidenceColumns, policy: Policy) -> tuple[NDArray[np.float64
     return -bases, place.reshape(base.shape).astype(np.min_scalar_type(len(bases)))
 
 
-def _combined(columns: EvidenceColumns, rows: _Rows) -> NDArray[np.float64]:
-    """Rule 2 of each pair: the best row per source, then noisy-or over the sources in their order."""
-    pairs = rows.pairs
-    sure: NDArray[np.float64] = rows.bases[rows.grade[pairs.start]]
-    several = np.flatnonzero(pairs.count > 1)
-    row = within(pairs.start[several], pairs.count[several])
-    pair = np.repeat(np.arange(len(several)), pairs.count[several])
-    in_order = np.argsort(np.argsort(columns.sources))
-    key = np.sort(
-        packed(
-            (pair, len(several)),
-            (in_order[rows.source[row]], len(columns.sources)),
-            (rows.grade[row], len(rows.bases)),
-        )
-    )
-    said, grade = unpacked(key, len(rows.bases))
-    best = Runs.of(said).start
-    base = rows.bases[grade[best]]
-    by_pair = Runs.of(unpacked(said[best], len(columns.sources))[0])
-    sure[several] = np.where(by_pair.count == 1, base[by_pair.start], noisy_or(by_pair, base))
-    return sure
-
-
-# -- 2: how many persons an identifier seems to have -----------------------------------------------------------------
-
-
-def _persons(
-    columns: EvidenceColumns,
-    rows: _Rows,
-    record: NDArray[np.int32],
-    identifier: NDArray[np.int32],
-    at: Runs,
-    kind: NDArray[Any],
-    kinds: dict[int, Kind],
-) -> NDArray[np.int64]:
-    """*d* of each identifier (each of the runs ``at`` of pairs); 1 where so few records make no difference."""
-    persons = np.ones(len(kind), np.int64)
-    alike = np.array([kinds[k].alike if k in kinds else 0 for k in range(len(columns.kinds))])
-    crowded = np.flatnonzero(at.count > alike[kind])
-    if not len(crowded):
-        return persons
-    pair = within(at.start[crowded], at.count[crowded])
-    where = np.repeat(np.arange(len(crowded)), at.count[crowded])
-    person = record[pair].astype(np.int64)
-    is_order = pc.starts_with(columns.records, "order:").to_numpy(zero_copy_only=False)
-    guests = np.flatnonzero(is_order[person])
-    if len(guests):
-        others = _strongest_others(columns, rows, record, identifier, pair[guests])
-        # Beyond the records' codes: the identifier that stands for the order, or one that stands for none.
-        person[guests] = len(columns.records) + others
-    sources = rows.pairs.count[pair]
-    row = within(rows.pairs.start[pair], sources)
-    crowd = np.repeat(where, sources) * len(columns.sources) + rows.source[row]
-    several = len(columns.records) + len(columns.identifiers) + 1
-    each = distinct(packed((crowd, len(crowded) * len(columns.sources)), (np.repeat(person, sources), several)))
-    crowd, _ = unpacked(each, several)
-    by_source = Runs.of(crowd)
-    crowd = crowd[by_source.start] // len(columns.sources)
-    persons[crowded] = np.maximum.reduceat(by_source.count, Runs.of(crowd).start)
-    return persons
-
-
-def _strongest_others(
-    columns: EvidenceColumns,
-    rows: _Rows,
-    record: NDArray[np.int32],
-    identifier: NDArray[np.int32],
-    pair: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """For pairs of guest orders: the order's strongest other identifier; beyond all codes where there is none."""
-    nothing = len(columns.identifiers)
-    asked = np.zeros(len(columns.records), np.bool_)
-    asked[record[pair]] = True
-    theirs = np.flatnonzero(asked[record])
-    grade = rows.grade
-    if len(record) < len(grade):
-        grade = np.minimum.reduceat(grade, rows.pairs.start)
-    bounds = len(rows.bases), len(columns.identifiers)
-    key = np.sort(packed((record[theirs], len(asked)), (grade[theirs], bounds[0]), (identifier[theirs], bounds[1])))
-    graded, ranked = unpacked(key, bounds[1])
-    ordered, _ = unpacked(graded, bounds[0])
-    of_order = Runs.of(ordered)
-    _settle_ties(columns, graded, ranked, of_order)
-    first = np.full(len(asked), nothing, np.int64)
-    second = first.copy()
-    first[ordered[of_order.start]] = ranked[of_order.start]
-    several = of_order.start[of_order.count > 1]
-    second[ordered[several]] = ranked[several + 1]
-    order = record[pair]
-    return np.where(first[order] == identifier[pair], second[order], first[order])
-
-
-def _settle_ties(
-    columns: EvidenceColumns, graded: NDArray[np.int64], ranked: NDArray[np.int32], of_order: Runs
-) -> None:
-    """Bring those of an order's two strongest identifiers that are equally strong into the order of their keys."""
-    start, count = of_order.start, of_order.count
-    last = len(graded) - 1
-    second, third = graded[np.minimum(start + 1, last)], graded[np.minimum(start + 2, last)]
-    tied = ((count > 1) & (graded[start] == second)) | ((count > 2) & (second == third))
-    place = within(start[tied], count[tied])
-    codes, rank = alphabetical(columns.identifiers, ranked[place])
-    equals = np.unique(graded[place], return_inverse=True)[1]
-    ranked[place] = codes[unpacked(np.sort(packed((equals, len(place)), (rank, len(codes)))), len(codes))[1]]
+def _blocks(key: NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
+    """Cuts through the sorted keys of identifiers and rows that leave an identifier's rows together."""
+    start = 0
+    while start < rows:
+        last = int(key[min(start + _BLOCK, rows) - 1]) >> width(rows)
+        stop = int(np.searchsorted(key, (last + 1) << width(rows)))
+        yield start, stop
+        start = stop

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from onefold.graph.bulk.columns import EvidenceColumns, alphabetical
 from onefold.graph.bulk.links import Links
-from onefold.graph.bulk.runs import Runs, distinct, noisy_or, packed, unpacked, within
+from onefold.graph.bulk.runs import Runs, before, distinct, last_of, noisy_or, packed, within
 from onefold.graph.rulebook import CAP, PPM, Rulebook
 
-_AT_ONCE = 1 << 21
+_AT_ONCE = 1 << 17
 """So many pairs are looked at together: what bounds the memory."""
 
 
@@ -26,42 +26,45 @@ class Matches:
     doubt: NDArray[np.int32]
     first_seen: NDArray[np.int64]
 
+    def at(self, place: NDArray[np.int64]) -> Matches:
+        """Those at some places."""
+        return Matches(self.a[place], self.b[place], self.doubt[place], self.first_seen[place])
 
-def accumulated(columns: EvidenceColumns, links: Links, rules: Rulebook) -> Matches:
-    """The accumulated matches. Only a link that doesn't join by itself makes a pair of records a candidate."""
-    links = _in_common(links, len(columns.records))
+
+def accumulated(columns: EvidenceColumns, links: Links, shareable: NDArray[np.int32], rules: Rulebook) -> Matches:
+    """The accumulated matches, by the links at ``shareable`` places: all those that are :func:`in_common`.
+
+    Only a link that doesn't join by itself makes a pair of records a candidate.
+    """
+    record = links.record[shareable]
+    links = links.at(shareable[(np.bincount(record, minlength=len(columns.records)) > 1)[record]])
     index = _Index(links, columns)
-    found = [_matches(columns, index, pairs, rules) for pairs in _candidates(columns, links, rules)]
-    key = packed(
-        (np.concatenate([m.a for m in found]), len(columns.records)),
-        (np.concatenate([m.b for m in found]), len(columns.records)),
-    )
-    # A pair may be a candidate by identifiers that were looked at apart.
-    once = np.unique(key, return_index=True)[1]
-    return Matches(
-        *(np.concatenate([getattr(m, name) for m in found])[once] for name in ("a", "b", "doubt", "first_seen"))
-    )
+    candidates = distinct(np.concatenate([np.empty(0, np.int64), *_candidates(columns, links, rules)]))
+    parts = np.array_split(candidates, len(candidates) // _AT_ONCE + 1)
+    found = [_matches(columns, index, part, rules) for part in parts]
+    return Matches(*(np.concatenate([getattr(matches, column) for matches in found]) for column in Matches.__slots__))
 
 
-def _in_common(links: Links, records: int) -> Links:
-    """The links that two records with two identifiers in common could have."""
+def in_common(links: Links) -> NDArray[np.int64]:
+    """The places of those links whose identifier has several."""
     at = Runs.of(links.identifier)
-    links = links.where(at.spread(at.count > 1))
-    return links.where((np.bincount(links.record, minlength=records) > 1)[links.record])
+    return np.flatnonzero(at.spread(at.count > 1))
 
 
 def _candidates(columns: EvidenceColumns, links: Links, rules: Rulebook) -> Iterator[NDArray[np.int64]]:
     """Pairs of records at one identifier, one of them there by a weak link: packed, the lower code first."""
     records = len(columns.records)
     at = Runs.of(links.identifier)
-    weak = np.flatnonzero(links.doubt > rules.most_doubt)
+    is_weak = links.doubt > rules.most_doubt
+    weak = np.flatnonzero(is_weak)
     run = at.spread(np.arange(len(at.start)))[weak]
     cuts = np.flatnonzero(np.diff(np.cumsum(at.count[run]) // _AT_ONCE)) + 1
     for part, where in zip(np.split(weak, cuts), np.split(run, cuts), strict=True):
-        one = np.repeat(links.record[part], at.count[where])
-        other = links.record[within(at.start[where], at.count[where])]
-        ends = np.minimum(one, other), np.maximum(one, other)
-        yield distinct(packed((ends[0], records), (ends[1], records))[one != other])
+        one = np.repeat(part, at.count[where])
+        other = within(at.start[where], at.count[where])
+        once = (one < other) | ~is_weak[other]  # two weak links meet each other
+        a, b = links.record[one[once]], links.record[other[once]]
+        yield distinct(packed((np.minimum(a, b), records), (np.maximum(a, b), records)))
 
 
 class _Index:
@@ -69,38 +72,56 @@ class _Index:
 
     def __init__(self, links: Links, columns: EvidenceColumns) -> None:
         self.links = links
-        self._bounds = len(columns.identifiers), len(columns.records)
-        self._key = packed((links.identifier, self._bounds[0]), (links.record, self._bounds[1]))
-        places = np.arange(len(links.record))
-        _, self._place = unpacked(np.sort(packed((links.record, self._bounds[1]), (places, len(places)))), len(places))
-        self.count = np.bincount(links.record, minlength=self._bounds[1])
+        places = np.arange(len(links.record), dtype=np.int32)
+        by_record = packed((links.record, len(columns.records)), (places, len(places)))
+        by_record.sort()
+        self._place = last_of(by_record, len(places))
+        self.count = np.bincount(links.record, minlength=len(columns.records))
         self._start = np.cumsum(self.count) - self.count
+        count_at = np.bincount(links.identifier, minlength=len(columns.identifiers))
+        self._start_at = np.concatenate(([0], np.cumsum(count_at))).astype(np.int32)
+        self._record = np.append(links.record, np.int32(-1))
 
-    def of(self, record: NDArray[np.int32]) -> NDArray[np.int32]:
+    def of(self, record: NDArray[np.int32]) -> NDArray[np.int64]:
         """The links of each record, one record after the other."""
         return self._place[within(self._start[record], self.count[record])]
 
-    def find(self, identifier: NDArray[np.int32], record: NDArray[np.int32]) -> NDArray[np.int64]:
-        """The link of each identifier to each record, or -1."""
-        key = packed((identifier, self._bounds[0]), (record, self._bounds[1]))
-        place = np.minimum(np.searchsorted(self._key, key), len(self._key) - 1)
-        return np.where(self._key[place] == key, place, -1)
+    def beside(self, link: NDArray[np.int64], record: NDArray[np.int32]) -> NDArray[np.int64]:
+        """The link of each record to the identifier of a link, or -1.
+
+        A binary search, step by step for all at once: among an identifier's few links it ends soon.
+        """
+        identifier = self.links.identifier[link]
+        low, end = self._start_at[identifier], self._start_at[identifier + 1]
+        high = end
+        while (open_ := low < high).any():
+            middle = (low + high) >> 1
+            less = (self._record[middle] < record) & open_
+            low, high = np.where(less, middle + 1, low), np.where(less, high, middle)
+        return np.where((low < end) & (self._record[low] == record), low, -1)
 
 
 def _matches(columns: EvidenceColumns, index: _Index, candidates: NDArray[np.int64], rules: Rulebook) -> Matches:
     """Those of the candidates that have enough in common."""
-    wide, b = unpacked(candidates, len(columns.records))
-    a = wide.astype(np.int32)
+    records = len(columns.records)
+    a, b = before(candidates, records).astype(np.int32), last_of(candidates, records).astype(np.int32)
     few = np.where(index.count[a] <= index.count[b], a, b)
     mine = index.of(few)
     candidate = np.repeat(np.arange(len(a)), index.count[few])
-    theirs = index.find(index.links.identifier[mine], (a + b - few)[candidate])
-    both = (theirs >= 0) & (np.bincount(candidate[theirs >= 0], minlength=len(a)) > 1)[candidate]
-    candidate, mine, theirs = _in_key_order(columns, index.links, candidate[both], mine[both], theirs[both])
+    theirs = index.beside(mine, (a + b - few)[candidate])
+    both = theirs >= 0
+    both &= (np.bincount(candidate[both], minlength=len(a)) > 1)[candidate]
+    candidate, mine, theirs = candidate[both], mine[both], theirs[both]
     common = Runs.of(candidate)
     doubt, seen = index.links.doubt, index.links.first_seen
-    together = noisy_or(common, (PPM - doubt[mine]) / PPM * ((PPM - doubt[theirs]) / PPM))
-    ppm = np.rint(np.minimum(together, CAP) * PPM).astype(np.int32)
+    sign = (PPM - doubt[mine]) / PPM * ((PPM - doubt[theirs]) / PPM)
+    together = np.minimum(noisy_or(common, sign), CAP) * PPM
+    # The order of the factors, which is that of the keys, is in a product's last bits: seldom do they tip the rounding.
+    tipping = common.spread((common.count > 2) & (np.abs(together % 1 - 0.5) < 1e-6))
+    if tipping.any():
+        in_order = _in_key_order(columns, index.links.identifier[mine], candidate, np.flatnonzero(tipping))
+        together = np.minimum(noisy_or(common, sign[in_order]), CAP) * PPM
+    ppm = np.rint(together).astype(np.int32)
     enough = np.flatnonzero(ppm >= rules.accumulated_threshold)
     since = np.maximum.reduceat(np.maximum(seen[mine], seen[theirs]), common.start) if len(ppm) else seen[:0]
     matched = candidate[common.start[enough]]
@@ -108,17 +129,10 @@ def _matches(columns: EvidenceColumns, index: _Index, candidates: NDArray[np.int
 
 
 def _in_key_order(
-    columns: EvidenceColumns,
-    links: Links,
-    candidate: NDArray[np.int64],
-    mine: NDArray[np.int32],
-    theirs: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """What each candidate has in common by its keys, where order can matter: a product of two is the same both ways."""
-    common = Runs.of(candidate)
-    many = common.count > 2
-    place = within(common.start[many], common.count[many])
-    _, rank = alphabetical(columns.identifiers, links.identifier[mine[place]])
-    ordered = place[np.lexsort((rank, candidate[place]))]
-    mine[place], theirs[place] = mine[ordered], theirs[ordered]
-    return candidate, mine, theirs
+    columns: EvidenceColumns, identifier: NDArray[np.int32], candidate: NDArray[np.int64], place: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """All places, those at ``place`` so arranged that each candidate's identifiers are in the order of their keys."""
+    _, rank = alphabetical(columns.identifiers, identifier[place])
+    order = np.arange(len(candidate))
+    order[place] = place[np.lexsort((rank, candidate[place]))]
+    return order

@@ -17,11 +17,13 @@ class Runs:
     count: NDArray[np.int64]
 
     @classmethod
-    def of(cls, values: NDArray[Any]) -> Runs:
-        """The runs of equal neighbours."""
-        if not len(values):
-            return cls(np.empty(0, np.int64), np.empty(0, np.int64))
-        start = np.concatenate(([0], np.flatnonzero(values[1:] != values[:-1]) + 1))
+    def of(cls, values: NDArray[Any], *more: NDArray[Any]) -> Runs:
+        """The runs of neighbours that are equal, in ``more`` columns too."""
+        new = np.ones(len(values), np.bool_)
+        np.not_equal(values[1:], values[:-1], out=new[1:])
+        for column in more:
+            new[1:] |= column[1:] != column[:-1]
+        start = np.flatnonzero(new)
         return cls(start, np.diff(start, append=len(values)))
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -39,25 +41,34 @@ def packed(*columns: tuple[NDArray[Any], int]) -> NDArray[np.int64]:
 
     Raises OverflowError when they don't fit in 63 bits.
     """
-    bits = [max(bound - 1, 0).bit_length() for _, bound in columns]
-    if sum(bits) > 63:
-        raise OverflowError(f"rows of {sum(bits)} bits can't be sorted as integers of 63")
+    widths = [width(bound) for _, bound in columns]
+    if sum(widths) > 63:
+        raise OverflowError(f"rows of {sum(widths)} bits can't be sorted as integers of 63")
     key = columns[0][0].astype(np.int64)
-    for (column, _), width in zip(columns[1:], bits[1:], strict=True):
-        key <<= width
+    for (column, _), bits in zip(columns[1:], widths[1:], strict=True):
+        key <<= bits
         key |= column
     return key
 
 
-def unpacked(key: NDArray[np.int64], bound: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """The last packed column, whose values stay below ``bound``; before it, the others, still packed."""
-    width = max(bound - 1, 0).bit_length()
-    return key >> width, (key & ((1 << width) - 1)).astype(np.int32)
+def last_of(key: NDArray[np.int64], bound: int) -> NDArray[np.int64]:
+    """The last of the packed columns, whose values stay below ``bound``."""
+    return key & ((1 << width(bound)) - 1)
+
+
+def before(key: NDArray[np.int64], bound: int) -> NDArray[np.int64]:
+    """All packed columns but the last, whose values stay below ``bound``: one, or several still packed."""
+    return key >> width(bound)
+
+
+def width(bound: int) -> int:
+    """The bits that values below ``bound`` take."""
+    return max(bound - 1, 0).bit_length()
 
 
 def distinct(key: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sorted distinct values."""
-    key = np.sort(key)
+    """The distinct values, sorted. Sorts ``key`` itself, which saves a copy."""
+    key.sort()
     return key[Runs.of(key).start]
 
 
