@@ -50,6 +50,7 @@ from onefold.graph.model import (
 )
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import Refusal, RefusalReason
+from onefold.graph.retry import is_retryable
 
 ATTEMPTS: Final = 30
 _BACKOFF_S: Final = 0.005
@@ -124,7 +125,7 @@ def ingest(writer: Writer, batches: Sequence[Batch], seconds: float | None = Non
         except (ServiceUnavailable, SessionExpired) as err:
             error = err
         except (Neo4jError, DriverError) as err:
-            if not err.is_retryable():
+            if not is_retryable(err):
                 raise
             error = err
         writer.on_retry(type(error).__name__ if error else "StaleRead")

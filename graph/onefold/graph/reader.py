@@ -12,6 +12,7 @@ from neo4j.exceptions import DriverError, Neo4jError
 
 from onefold.graph.errors import DeadlineExceeded, OnefoldError, Unavailable
 from onefold.graph.policy import Policy
+from onefold.graph.retry import is_retryable
 
 ATTEMPTS: Final = 3
 _PAUSE_S: Final = 0.05
@@ -42,7 +43,7 @@ class Reader:
             except (DriverError, Neo4jError) as err:
                 if _TIMED_OUT in (getattr(err, "code", None) or ""):
                     raise DeadlineExceeded("the deadline ran out before the graph answered") from err
-                if not err.is_retryable():
+                if not is_retryable(err):
                     raise
                 if attempt == ATTEMPTS:
                     raise Unavailable("the graph engine can't be reached") from err
@@ -66,7 +67,7 @@ class Reader:
             with self._session(fetch_size=batch) as session:
                 yield from session.run(text, parameters)
         except (DriverError, Neo4jError) as err:
-            if not err.is_retryable():
+            if not is_retryable(err):
                 raise
             raise Unavailable("the graph engine can't be reached") from err
 
