@@ -202,7 +202,7 @@ PLACE_IDENTIFIERS: Final = {
 UNWIND $rows AS r MATCH (v:{label} {{key: r[0]}})
 WITH v, r, v.identity AS before
 SET v.turned = CASE WHEN coalesce(v.shared, false) = r[3] THEN v.turned ELSE coalesce(v.turned, []) + [$now] END
-SET v.component = r[1], v.identity = r[2], v.shared = r[3], v.events = r[4]
+SET v.component = r[1], v.identity = r[2], v.shared = r[3]
 WITH v, before WHERE before IS NOT NULL AND v.identity IS NULL
 MATCH (i:Identity {{id: before}}) MERGE (v)-[:LEFT]->(i)
 """
@@ -343,6 +343,8 @@ CALL (o, r) {
 CALL (o, refunds) { MATCH (o)-[:REFUNDED]->(n:Refund) RETURN sum(n.amount_micros) AS refunded }
 SET o.refunded_micros = refunded
 """
+
+MARK_EVENTS: Final = "UNWIND $rows AS k MATCH (v:Device {key: k}) SET v.events = true"
 
 CREATE_EVENTS: Final = {
     label: f"""

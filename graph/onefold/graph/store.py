@@ -75,6 +75,9 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
             if component is not None:
                 _fresh(name, evidence.identifiers)
                 continue
+            known = evidence.identifiers.get(name)  # with a member's links, read under the lock
+            if known is not None and (known.component, known.shared) != (None, bool(shared)):
+                raise StaleRead(name)
             label = policy.kind(kind_of(name)).label
             _take_identifier(evidence, name, label, component, identity, shared, events)
             if not shared and not policy.is_blocked(name):
@@ -173,11 +176,13 @@ def write(tx: neo4j.Transaction, evidence: Evidence, plan: Plan, policy: Policy,
 
 
 def _believed_shared(evidence: Evidence) -> dict[Label, list[str]]:
-    """The shared identifiers to which the batch adds links, without a look at who else is there."""
+    """The shared identifiers to which the batch adds links or a first event, without a look at who else is there."""
+    adds = {key for _, (key, _, _), link in evidence.turned() if not link.stored}
+    adds.update(key for key, identifier in evidence.identifiers.items() if identifier.events_dirty)
     believed: dict[Label, set[str]] = defaultdict(set)
-    for _, (key, _, _), link in evidence.turned():
+    for key in adds - evidence.recounted:
         identifier = evidence.identifiers[key]
-        if identifier.shared and identifier.label and not link.stored and key not in evidence.recounted:
+        if identifier.shared and identifier.label:
             believed[identifier.label].add(key)
     return {label: sorted(keys) for label, keys in believed.items()}
 
@@ -362,8 +367,8 @@ def _identifier_statements(evidence: Evidence, plan: Plan, policy: Policy) -> It
         to = plan.identifiers[key]
         if not state.stored:
             created[label].append([key, kind, value, to.component, to.identity, to.shared, state.has_events])
-        elif state.events_dirty or (state.component, state.identity, state.shared) != _as_stored(to):
-            placed[label].append([key, to.component, to.identity, to.shared, state.has_events])
+        elif (state.component, state.identity, state.shared) != _as_stored(to):
+            placed[label].append([key, to.component, to.identity, to.shared])
     for label in cypher.IDENTIFIER_LABELS:
         yield cypher.CREATE_IDENTIFIERS[label], created[label]
         yield cypher.PLACE_IDENTIFIERS[label], placed[label]
@@ -642,6 +647,7 @@ def _ends(word: OperatorMatch | OperatorBan | BanExpiry) -> list[str]:
 
 
 def _event_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
+    yield cypher.MARK_EVENTS, [key for key, v in evidence.identifiers.items() if v.events_dirty and v.stored]
     by_owner: dict[str, dict[str, Rows]] = {"Customer": defaultdict(list), "Device": defaultdict(list)}
     for event in evidence.new_events:
         properties: dict[str, Any] = {
