@@ -1,0 +1,183 @@
+"""A rebuild on a real engine: the graph becomes what its evidence says under the policy in force."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from onefold.graph.audit import list_decisions, verify_log
+from onefold.graph.bulk.changes import Changes
+from onefold.graph.ingest import Batch, Writer, ingest
+from onefold.graph.model import Item
+from onefold.graph.policy import Policy, parse
+from onefold.graph.rebuild import foresee, rebuild
+from onefold.graph.verify import verify
+from tests import items as make
+from tests.conftest import Engine
+from tests.engines import empty
+from tests.worlds import RULES
+
+
+def rules(*changes: tuple[str, str]) -> Policy:
+    """The rules of the test worlds with some words replaced."""
+    text = RULES
+    for pattern, replacement in changes:
+        text, count = re.subn(pattern, replacement, text, count=1, flags=re.DOTALL)
+        assert count, pattern
+    return parse(text)
+
+
+LATER = {
+    "surer links": rules(("link_threshold: 0.8", "link_threshold: 0.93")),
+    "laxer links": rules(("link_threshold: 0.8", "link_threshold: 0.6")),
+    "other limits": rules((r"(email:.*?)limit: 2", r"\1limit: 1"), (r"(member:.*?)limit: 1", r"\1limit: 3")),
+    "shared sooner": rules((r"(email:.*?)shared_above: 3", r"\1shared_above: 2")),
+    "shared later": rules((r"(phone:.*?)shared_above: 2", r"\1shared_above: 9"), ("above: 4", "above: 40")),
+    "blocked": rules((r'"n/a"', '"n/a", "1", "2"')),
+    "another deduplicated source": rules(("web: {trust: 0.9}", "web: {trust: 0.95, deduplicated: true}")),
+}
+
+
+@pytest.fixture
+def writer(engine: Engine, endpoint: object) -> Writer:
+    return make.writer(engine.endpoint, engine.driver)
+
+
+def put(writer: Writer, items: list[Item], seed: int = 0) -> None:
+    for batch in make.batches(items, seed):
+        ingest(writer, [Batch(batch)])
+
+
+def partition(writer: Writer) -> set[frozenset[str]]:
+    """Who is who, ids aside."""
+    groups = rows(writer, "MATCH (i:Identity)<-[:MEMBER_OF]-(r) RETURN i.id, collect(labels(r)[0] + ':' + r.key)")
+    return {frozenset(names) for _, names in groups}
+
+
+def rows(writer: Writer, text: str) -> list[list[Any]]:
+    return [row.values() for row in make.reader(writer).rows(text)]
+
+
+@pytest.mark.parametrize("change", LATER)
+def test_after_a_change_of_policy_a_rebuilt_graph_equals_one_built_from_scratch(
+    writer: Writer, engine: Engine, change: str
+) -> None:
+    items = list(make.stream(len(change), 120))
+    put(writer, items)
+    later = replace(writer, policy=LATER[change])
+    rebuilt = rebuild(later)
+    assert rebuilt.decided
+    assert rebuilt.finding.differences == ()
+    assert verify(make.reader(later)) == []
+    assert verify_log(make.reader(later)).fault == ""
+    assert list_decisions(make.reader(later), size=1).items[0].policy_version == later.policy.version
+    found = partition(later)
+    empty(engine.driver, engine.endpoint.database)
+    put(later, items)
+    assert partition(later) == found
+
+
+def test_a_kind_that_the_policy_no_longer_knows_ties_nobody_after_a_rebuild(writer: Writer) -> None:
+    put(writer, [make.customer(f"{source}:1", "member:1", f"email:{source}") for source in ("web", "shop")])
+    put(writer, list(make.stream(5, 60)))
+    later = replace(writer, policy=rules((r"  member:.*", "")))
+    assert rebuild(later).finding.differences == ()
+    assert not any({"Customer:web:1", "Customer:shop:1"} <= group for group in partition(later))
+
+
+def test_what_a_rebuild_would_change_is_counted_before_it_is_changed(writer: Writer) -> None:
+    put(
+        writer,
+        [
+            # One person by a weak link, when links may be weak; two as long as they may not.
+            make.customer("web:1", "email:1"),
+            make.customer("shop:1", "email:1", assurance="observed"),
+            # Three by a phone that fewer may have later.
+            *(make.customer(f"shop:{n}", "phone:2") for n in (2, 3)),
+        ],
+    )
+    later = replace(
+        writer,
+        policy=rules(
+            ("link_threshold: 0.8", "link_threshold: 0.5"), (r"(phone:.*?)shared_above: 2", r"\1shared_above: 1")
+        ),
+    )
+    (first,), _ = rows(
+        writer, "MATCH (c:Customer)-[:MEMBER_OF]->(i) WHERE c.key IN ['web:1', 'shop:1'] RETURN i.id ORDER BY i.id"
+    )
+    changes, finding = foresee(make.reader(later))
+    assert changes == Changes(merged=1, split=1, moved=2, shared=1, unshared=0)
+    assert finding.differences
+    assert list_decisions(make.reader(writer)).items[0].policy_version == writer.policy.version, (
+        "nothing was decided yet"
+    )
+    assert rebuild(later).finding.differences == ()
+    ids = rows(writer, "MATCH (c:Customer)-[:MEMBER_OF]->(i) WHERE c.key IN ['web:1', 'shop:1'] RETURN DISTINCT i.id")
+    assert ids == [[first]], "the oldest identity keeps its id"
+    assert foresee(make.reader(later))[0] == Changes(0, 0, 0, 0, 0)
+
+
+def test_a_rebuild_of_what_is_as_it_should_be_writes_nothing(writer: Writer) -> None:
+    put(writer, list(make.stream(3, 60)))
+    head = "MATCH (h:DecisionLog) RETURN h.sequence, h.hash, h.lock"
+    before = rows(writer, head)
+    assert rebuild(writer).decided == 0
+    assert rows(writer, head) == before
+
+
+def test_a_rebuild_that_was_stopped_goes_on_with_what_is_left(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onefold.graph.rebuild._RECORDS_AT_ONCE", 1)
+    put(writer, [make.customer(f"{source}:{n}", f"phone:{n}") for n in range(6) for source in ("web", "shop")])
+    later = replace(writer, policy=LATER["surer links"])
+
+    def stop(done: int, total: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(later, deciding=stop)
+    assert len(verify(make.reader(later))) == 4
+    assert rebuild(later).decided == 8
+    assert verify(make.reader(later)) == []
+
+
+def test_services_may_write_while_the_graph_is_rebuilt(writer: Writer) -> None:
+    put(writer, [make.customer(f"{source}:{n}", f"phone:{n}") for n in range(40) for source in ("web", "shop")])
+    later = replace(writer, policy=LATER["surer links"])
+    done = threading.Event()
+
+    def write() -> None:
+        for n in itertools.cycle(range(40)):
+            if done.is_set():
+                return
+            seen = next(clock)
+            ingest(later, [Batch([make.customer(f"web:{n}", f"phone:{n}", f"phone:{(n + 1) % 40}", at=seen)])])
+
+    clock = itertools.count(make.NOW)
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert rebuild(later).finding.differences == ()
+    finally:
+        done.set()
+        thread.join()
+    assert verify(make.reader(later)) == []
+
+
+def test_a_rebuild_puts_right_what_was_changed_behind_the_services_back(writer: Writer) -> None:
+    put(writer, [make.customer(f"{source}:{n}", f"email:{n}") for n in range(3) for source in ("web", "shop")])
+    before = partition(writer)
+    with writer.driver.session(database=writer.database) as session:
+        session.run(
+            "MATCH (c:Customer {key: 'web:1'})-[m:MEMBER_OF]->(), (:Customer {key: 'web:2'})-[:MEMBER_OF]->(i)"
+            " DELETE m CREATE (c)-[:MEMBER_OF]->(i)"
+        ).consume()
+        session.run("MATCH (e:Email {key: 'email:0'}) SET e.identity = null").consume()
+    assert partition(writer) != before
+    assert rebuild(writer).finding.differences == ()
+    assert partition(writer) == before
