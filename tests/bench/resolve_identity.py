@@ -48,14 +48,13 @@ def measure(engine: str) -> list[Ratio]:
                     calls["read"].append(_seconds(lambda k=key: session.run(READ, key=k).single(strict=True)))
                     calls["rpc"].append(_seconds(lambda: health.Check(health_pb2.HealthCheckRequest())))
     ms = {name: median(seconds[ROUNDS // 5 :]) * 1e3 for name, seconds in calls.items()}
-    reference = ms["read"] + ms["rpc"]
-    return [
-        Ratio(
-            f"ResolveIdentity by {by} median, {engine} (ms)", ms[by], reference, ratio, "≤ 2 × (read + RPC)", ratio <= 2
-        )
-        for by in ("record", "id")
-        for ratio in (ms[by] / reference,)
-    ]
+    return [_ratio(by, engine, ms[by], ms["read"] + ms["rpc"]) for by in ("record", "id")]
+
+
+def _ratio(by: str, engine: str, ours: float, reference: float) -> Ratio:
+    ratio = ours / reference
+    name = f"ResolveIdentity by {by} median, {engine} (ms)"
+    return Ratio(name, ours, reference, ratio, "≤ 2 × (read + RPC)", ratio <= 2)
 
 
 def _asked(subject: identity_pb2.Subject) -> identity_service_pb2.ResolveIdentityRequest:

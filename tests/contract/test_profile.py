@@ -159,7 +159,7 @@ def test_identifiers_are_as_in_the_identitys_graph(writer: Writer, reader: Reade
     for customer in sorted({i.name for i in items if isinstance(i, Customer)} | {"customer:web:1"}):
         component = fetch_component(reader, Subject.record(customer))
         found = read_profile(reader, Subject.record(customer), {Part.IDENTIFIERS}).identifiers
-        assert {i.key: i for i in found} == _identifiers(component, network(component, reader.policy, NOW))
+        assert {i.key: i for i in found} == _identifiers(component, network(component, reader.policy))
         shared |= {i.shared for i in found}
         confidences |= {i.confidence for i in found}
     assert shared == {False, True}

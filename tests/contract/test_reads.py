@@ -165,7 +165,7 @@ def test_the_graph_of_an_identity_shows_what_resolution_makes_of_each_link(write
     )
     assert a.identity != b.identity
     component = fetch_component(reader, Subject.record("customer:web:1"))
-    net = network(component, reader.policy, NOW).around(a.identity)
+    net = network(component, reader.policy).around(a.identity)
     nodes = {n.name: (n.label, n.identity, n.display_name) for n in net.nodes.values()}
     assert nodes["customer:web:1"] == ("Customer", a.identity, "Ann")
     assert nodes["customer:shop:1"] == ("Customer", b.identity, "")
@@ -188,7 +188,7 @@ def test_operators_words_are_in_the_graph_wherever_the_other_record_is(writer: W
         OperatorBan("customer:app:1", "customer:web:1", "bob", "brothers", NOW),
     )
     component = fetch_component(reader, Subject.record("customer:shop:1"))
-    net = network(component, reader.policy, NOW).around(first.identity)
+    net = network(component, reader.policy).around(first.identity)
     words = {
         (e.start, e.end): (e.type, e.sources, e.eligible)
         for e in net.edges
@@ -204,7 +204,7 @@ def test_operators_words_are_in_the_graph_wherever_the_other_record_is(writer: W
 def test_an_explanation_reads_both_components_and_counts_what_is_shared(writer: Writer, reader: Reader) -> None:
     put(writer, *(make.customer(f"web:{i}", "phone:1", f"email:{i}") for i in range(3)))
     component = fetch_component(reader, Subject.record("customer:web:0"), Subject.identifier("email:1"))
-    said = explain(component, reader.policy, NOW)
+    said = explain(component, reader.policy)
     assert not said.same_identity
     assert not said.connected
     assert "phone:1, which is shared: 3 links lead to it, and over 2 people" in said.summary
@@ -221,7 +221,7 @@ def test_an_explanation_follows_from_the_identity_the_guest_order_or_the_identif
     )
 
     def path(*subjects: Subject) -> list[str]:
-        said = explain(fetch_component(reader, *subjects), reader.policy, NOW)
+        said = explain(fetch_component(reader, *subjects), reader.policy)
         assert said.same_identity
         return [s.end for s in said.path]
 

@@ -49,7 +49,7 @@ def component(
 
 
 def explained(*args: object, **kwargs: object) -> Explanation:
-    return explain(component(*args, **kwargs), POLICY, NOW)  # type: ignore[arg-type]
+    return explain(component(*args, **kwargs), POLICY)  # type: ignore[arg-type]
 
 
 A, B, C = "customer:shop:a", "customer:shop:b", "customer:shop:c"
@@ -182,7 +182,7 @@ def test_the_network_around_an_identity_ends_at_the_far_ends_of_refused_joins() 
     links = [(r, "email:1", "verified") for r in (A, B)] + [(A, "member:1", "verified"), (B, "member:2", "verified")]
     links += [(B, "device:1", "verified"), (C, "device:1", "observed")]
     found = component(A, B, links)
-    net = network(found, POLICY, NOW).around(A)
+    net = network(found, POLICY).around(A)
     assert sorted(net.nodes) == [A, B, "email:1", "member:1"]
     edges = {(e.start, e.end): e for e in net.edges}
     assert sorted(edges) == [(A, "email:1"), (A, "member:1"), (B, "email:1")]

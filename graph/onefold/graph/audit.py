@@ -14,9 +14,10 @@ from onefold.graph.page import Page, Place, place_of, size_of, token_of
 from onefold.graph.reader import Reader
 from onefold.graph.store import seal
 
-_ROW: Final = """d.id, d.sequence, d.kind, d.actor, d.reason, d.members, d.origins, d.identity, d.causes,
+ROW: Final = """d.id, d.sequence, d.kind, d.actor, d.reason, d.members, d.origins, d.identity, d.causes,
   COLLECT { MATCH (d)-[:AFFECTED]->(i:Identity) WITH i.id AS id ORDER BY id RETURN id } AS affected,
   d.policy_version, d.at.epochMillis, d.prev_hash, d.hash"""
+"""One decision ``d`` as :func:`logged_of` reads it."""
 
 _HEAD: Final = """
 MATCH (h:DecisionLog {key: 'head'}) RETURN coalesce(h.sequence, 0) AS sequence, coalesce(h.hash, '') AS hash
@@ -26,23 +27,23 @@ _LIST: Final = f"""
 MATCH (h:DecisionLog {{key: 'head'}})
 WITH CASE WHEN h.sequence < $before THEN h.sequence ELSE $before - 1 END AS newest
 UNWIND range(newest, newest - $limit + 1, -1) AS s MATCH (d:Decision {{sequence: s}})
-RETURN {_ROW}
+RETURN {ROW}
 """
 """Sequences have no gaps, so a page is found by its numbers: no sorting, however long the log."""
 
 _LIST_OF: Final = f"""
 MATCH (:Identity {{id: $identity}})<-[:AFFECTED]-(d:Decision) WHERE d.sequence < $before
 WITH d ORDER BY d.sequence DESC LIMIT $limit
-RETURN {_ROW}
+RETURN {ROW}
 """
 
 _ALL_OF: Final = f"""
 UNWIND $identities AS id MATCH (:Identity {{id: id}})<-[:AFFECTED]-(d:Decision)
 WITH DISTINCT d WHERE $member IS NULL OR $member IN d.members
-RETURN {_ROW}
+RETURN {ROW}
 """
 
-_GET: Final = f"MATCH (d:Decision {{id: $id}}) RETURN {_ROW}"
+_GET: Final = f"MATCH (d:Decision {{id: $id}}) RETURN {ROW}"
 
 _START: Final[Place] = (1 << 62,)
 _CHECKED_AT_ONCE: Final = 500
@@ -85,7 +86,7 @@ def list_decisions(
     size = size_of(size)
     text = _LIST_OF if identity else _LIST
     rows = reader.rows(text, seconds=seconds, before=before, limit=size + 1, identity=identity)
-    found = sorted((_logged(row) for row in rows), key=lambda d: -d.sequence)
+    found = sorted((logged_of(row) for row in rows), key=lambda d: -d.sequence)
     more = len(found) > size
     return Page(tuple(found[:size]), token_of(asked, (found[size - 1].sequence,)) if more else "")
 
@@ -95,7 +96,7 @@ def decisions_of(
 ) -> list[Logged]:
     """Every decision that affected any of these identities, oldest first; with ``member`` only those that moved it."""
     rows = reader.rows(_ALL_OF, seconds=seconds, identities=sorted(identities), member=member)
-    return sorted(map(_logged, rows), key=lambda logged: logged.sequence)
+    return sorted(map(logged_of, rows), key=lambda logged: logged.sequence)
 
 
 def replay(decisions: Iterable[Logged], until: Instant | None = None) -> dict[str, str]:
@@ -122,7 +123,7 @@ def read_log(reader: Reader) -> Iterator[Logged]:
     heads = reader.rows(_HEAD)
     last = heads[0]["sequence"] if heads else 0
     expected = 1
-    for logged in map(_logged, _rows(reader, last)):
+    for logged in map(logged_of, _rows(reader, last)):
         if logged.sequence != expected:
             break
         expected += 1
@@ -136,7 +137,7 @@ def get_decision(reader: Reader, id: str, *, seconds: float | None = None) -> Lo
     rows = reader.rows(_GET, id=id, seconds=seconds)
     if not rows:
         raise NotFound("decision", id)
-    return _logged(rows[0])
+    return logged_of(rows[0])
 
 
 def verify_log(reader: Reader) -> Verification:
@@ -206,7 +207,8 @@ def _fault(commit: Sequence[_Stored], sound: int, previous: str) -> str:
     return ""
 
 
-def _logged(row: Any) -> Logged:
+def logged_of(row: Any) -> Logged:
+    """The decision in a :data:`ROW`."""
     (
         id, sequence, kind, actor, reason, members, origins, identity, causes, affected, policy_version, at,
         prev_hash, hash,

@@ -23,10 +23,8 @@ class Word:
     reason: str
     at: Instant
     expires_at: Instant | None = None
-
-    def holds(self, now: Instant) -> bool:
-        """Whether it has not expired."""
-        return self.expires_at is None or now < self.expires_at
+    lapsed: bool = False
+    """Whether the service has said that its time is over: until then it holds, whatever a clock says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import networkx as nx
 
 from onefold.graph.component import Component, Word, in_common
 from onefold.graph.decide import Refused
-from onefold.graph.model import IdentifierKey, Instant, kind_of, to_datetime
+from onefold.graph.model import IdentifierKey, kind_of, to_datetime
 from onefold.graph.network import Edge, Network, network
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import PPM, Refusal, RefusalReason
@@ -56,10 +56,10 @@ class Explanation:
         return self.identities[0] == self.identities[1]
 
 
-def explain(component: Component, policy: Policy, now: Instant) -> Explanation:
+def explain(component: Component, policy: Policy) -> Explanation:
     """What joins the two subjects of the component, or keeps them apart, by the evidence and the policy."""
     first, second = component.identities
-    net = network(component, policy, now)
+    net = network(component, policy)
     path = _best_path(net, component, same=first == second)
     refusals = tuple(
         Refused(r, component.identity_of(r.record), component.identity_of(r.owner))
@@ -72,7 +72,7 @@ def explain(component: Component, policy: Policy, now: Instant) -> Explanation:
         path=tuple(path or ()),
         path_confidence=0.0 if path is None else math.prod(s.edge.confidence / PPM for s in path),
         refusals=refusals,
-        summary=_summary(component, path, refusals, policy, now),
+        summary=_summary(component, path, refusals, policy),
     )
 
 
@@ -119,12 +119,11 @@ def _summary(
     path: Sequence[Step] | None,
     refusals: Sequence[Refused],
     policy: Policy,
-    now: Instant,
 ) -> str:
     a, b = (subject.name for subject in component.subjects)
     if component.identities[0] == component.identities[1]:
         return f"{a} and {b} are one person: {_joined(path)}."
-    return f"{a} and {b} are two persons: {_parted(component, path, refusals, policy, now)}."
+    return f"{a} and {b} are two persons: {_parted(component, path, refusals, policy)}."
 
 
 def _joined(path: Sequence[Step] | None) -> str:
@@ -158,9 +157,8 @@ def _parted(
     path: Sequence[Step] | None,
     refusals: Sequence[Refused],
     policy: Policy,
-    now: Instant,
 ) -> str:
-    bans = _bans_between(component, now)
+    bans = _bans_between(component)
     if bans:
         return _and([_ban(word) for word in bans])
     if refusals:
@@ -170,12 +168,12 @@ def _parted(
     return _too_weak(path, policy)
 
 
-def _bans_between(component: Component, now: Instant) -> list[Word]:
+def _bans_between(component: Component) -> list[Word]:
     identities = set(component.identities)
     return [
         w
         for w in component.words
-        if not w.same and w.holds(now) and {component.identity_of(w.a), component.identity_of(w.b)} == identities
+        if not w.same and not w.lapsed and {component.identity_of(w.a), component.identity_of(w.b)} == identities
     ]
 
 

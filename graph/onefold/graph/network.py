@@ -81,10 +81,10 @@ class Network:
         )
 
 
-def network(component: Component, policy: Policy, now: Instant) -> Network:
-    """All nodes and edges of some components, and what ``resolve`` says of them at ``now``."""
+def network(component: Component, policy: Policy) -> Network:
+    """All nodes and edges of some components, and what ``resolve`` says of them."""
     partition, refusals = resolve(component.evidence.edges(), policy, component.evidence.standing_bans())
-    edges = [*_links(component, partition, refusals, policy), *_words(component, refusals, now)]
+    edges = [*_links(component, partition, refusals, policy), *_words(component, refusals)]
     edges += _accumulated(partition, refusals)
     return Network(
         {node.name: node for node in sorted(_nodes(component, partition, policy), key=lambda n: n.name)},
@@ -137,10 +137,10 @@ def _links(component: Component, partition: Partition, refusals: list[Refusal], 
             )
 
 
-def _words(component: Component, refusals: list[Refusal], now: Instant) -> Iterator[Edge]:
+def _words(component: Component, refusals: list[Refusal]) -> Iterator[Edge]:
     refused = _refused_pairs(refusals)
     for word in component.words:
-        if word.holds(now):
+        if not word.lapsed:
             yield Edge(
                 word.a,
                 word.b,

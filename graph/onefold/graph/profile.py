@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from onefold.graph.cypher import RECORD_LINK_TYPES
 from onefold.graph.identity import located, one
@@ -25,10 +25,12 @@ from onefold.graph.model import (
     source_of,
 )
 from onefold.graph.policy import Policy
+from onefold.graph.profile_past import Past
 from onefold.graph.reader import Reader
 from onefold.graph.resolve import Edges, Link, resolve
 from onefold.graph.subject import Subject
 from onefold.graph.timeline import (
+    EVENT_COUNTS,
     NEWEST_EVENTS,
     NEWEST_ORDERS,
     OWNERS,
@@ -152,8 +154,8 @@ class Profile:
 
 
 _LINKS: Final = "|".join((*RECORD_LINK_TYPES["customer"].values(), *RECORD_LINK_TYPES["order"].values()))
-_LINK_ROW: Final = """[labels(r)[0], r.key, v.key, v.shared, l.source, l.assurance,
-    l.first_seen.epochMillis, l.last_seen.epochMillis]"""
+_LINK_ROW: Final = """[CASE WHEN r:Order THEN 'order' ELSE 'customer' END, r.key, v.key, v.shared, l.source,
+    l.assurance, l.first_seen.epochMillis, l.last_seen.epochMillis]"""
 
 _READ: Final = located(f"""
 {OWNERS}
@@ -184,10 +186,7 @@ CALL (placed) {{
   RETURN collect([currency, channel, n, units, micros, refunded_units, refunded_micros, first, last]) AS bought
 }}
 CALL (customers, devices) {{
-  {events_of("$activity")}
-  WITH e.type AS type, e.channel AS channel, n:Device AS anonymous, count(*) AS many,
-    min(e.at.epochMillis) AS first, max(e.at.epochMillis) AS last
-  RETURN collect([type, channel, anonymous, many, first, last]) AS did
+  {events_of("$activity")} {EVENT_COUNTS}
 }}
 CALL (placed) {{
   UNWIND CASE WHEN $recent_orders THEN placed ELSE [] END AS p WITH p[0] AS o, p[1] AS customer {NEWEST_ORDERS}
@@ -203,38 +202,85 @@ RETURN i.id, i.created_at.epochMillis, known, [o IN guest_orders | o.key], links
 
 
 def read_profile(
-    reader: Reader, subject: Subject, parts: Collection[Part] = ALL, *, seconds: float | None = None
+    reader: Reader,
+    subject: Subject,
+    parts: Collection[Part] = ALL,
+    *,
+    as_of: Instant | None = None,
+    seconds: float | None = None,
 ) -> Profile:
-    """The profile of a person, of an anonymous one too. Raises NotFound."""
+    """The profile of a person, of an anonymous one too; with ``as_of``, as it would have been served at that instant.
+
+    Raises NotFound.
+    """
     wanted = frozenset(parts)
-    row = one(
-        reader,
-        _READ,
-        subject,
-        seconds=seconds,
-        records=bool(wanted & {Part.TRAITS, Part.PROPERTIES, Part.RECORDS, Part.COMPLETENESS}),
-        identifiers=Part.IDENTIFIERS in wanted,
-        activity=Part.ACTIVITY in wanted,
-        orders=bool(wanted & {Part.ACTIVITY, Part.RECENT_ORDERS}),
-        recent_orders=Part.RECENT_ORDERS in wanted,
-        recent_events=Part.RECENT_EVENTS in wanted,
-        limit=RECENT,
+    if as_of is None:
+        rows = _Rows(*one(reader, _READ, subject, seconds=seconds, limit=RECENT, **_switches(wanted)))
+    else:
+        rows = _rows_then(Past(reader, subject, as_of, seconds), wanted)
+    return _profile(rows, wanted, reader.policy)
+
+
+class _Rows(NamedTuple):
+    """What the graph gives for a profile, part by part; empty for what is not asked for."""
+
+    identity: str
+    created_at: Instant
+    known: Sequence[Any]
+    guest_orders: Sequence[str]
+    links: Sequence[Any]
+    foreign_links: Sequence[Any]
+    devices: Sequence[str]
+    bought: Sequence[Any]
+    did: Sequence[Any]
+    orders: Sequence[Any]
+    events: Sequence[Any]
+
+
+def _switches(wanted: frozenset[Part]) -> dict[str, bool]:
+    """Which parts of :data:`_READ` are wanted, by the names of its parameters."""
+    return {
+        "records": bool(wanted & {Part.TRAITS, Part.PROPERTIES, Part.RECORDS, Part.COMPLETENESS}),
+        "identifiers": Part.IDENTIFIERS in wanted,
+        "activity": Part.ACTIVITY in wanted,
+        "orders": bool(wanted & {Part.ACTIVITY, Part.RECENT_ORDERS}),
+        "recent_orders": Part.RECENT_ORDERS in wanted,
+        "recent_events": Part.RECENT_EVENTS in wanted,
+    }
+
+
+def _rows_then(then: Past, wanted: frozenset[Part]) -> _Rows:
+    switched = _switches(wanted)
+    links, foreign_links = then.links() if switched["identifiers"] else ([], [])
+    bought, orders = then.orders(RECENT) if switched["orders"] else ([], [])
+    return _Rows(
+        then.identity.id,
+        then.identity.created_at,
+        known=then.known() if switched["records"] else [],
+        guest_orders=then.guest_orders,
+        links=links,
+        foreign_links=foreign_links,
+        devices=then.devices if switched["identifiers"] else [],
+        bought=bought if switched["activity"] else [],
+        did=then.event_counts() if switched["activity"] else [],
+        orders=orders if switched["recent_orders"] else [],
+        events=then.newest_events(RECENT) if switched["recent_events"] else [],
     )
-    (
-        identity, created_at, customers, guest_orders, links, foreign_links, devices, bought, did, orders, events,
-    ) = row  # fmt: skip
-    known = [_Known.of(row) for row in customers]
-    traits = _golden_traits(known, reader.policy) if wanted & {Part.TRAITS, Part.COMPLETENESS} else ()
+
+
+def _profile(rows: _Rows, wanted: frozenset[Part], policy: Policy) -> Profile:
+    known = [_Known.of(row) for row in rows.known]
+    traits = _golden_traits(known, policy) if wanted & {Part.TRAITS, Part.COMPLETENESS} else ()
     return Profile(
-        identity,
-        created_at,
+        rows.identity,
+        rows.created_at,
         traits=traits if Part.TRAITS in wanted else (),
         properties=_latest_properties(known) if Part.PROPERTIES in wanted else {},
-        identifiers=_identifiers(links, foreign_links, devices, reader.policy),
-        records=_names(known, guest_orders) if Part.RECORDS in wanted else (),
-        activity=_activity(bought, did),
-        recent_orders=tuple(order_of(row) for row in orders),
-        recent_events=tuple(event_of(row) for row in events),
+        identifiers=_identifiers(rows.links, rows.foreign_links, rows.devices, policy),
+        records=_names(known, rows.guest_orders) if Part.RECORDS in wanted else (),
+        activity=_activity(rows.bought, rows.did),
+        recent_orders=tuple(order_of(row) for row in rows.orders),
+        recent_events=tuple(event_of(row) for row in rows.events),
         completeness=len(traits) / len(TRAITS) if Part.COMPLETENESS in wanted else 0.0,
     )
 
@@ -331,7 +377,7 @@ def _identifier(
 
 
 def _name(label: str, key: str) -> RecordName:
-    return f"{label.lower()}:{key}"
+    return f"{label}:{key}"
 
 
 # -- activity --------------------------------------------------------------------------------------------------

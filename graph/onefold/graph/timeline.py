@@ -56,9 +56,12 @@ def free_properties(node: str) -> str:
     return f"[k IN keys({node}) WHERE k STARTS WITH '{PROPERTY_PREFIX}' | [k, {node}[k]]]"
 
 
-ORDER_ROW: Final = f"""[
+ORDER_SAID: Final = f"""
     o.key, customer, o.placed_at.epochMillis, o.observed_at.epochMillis, o.utc_offset_minutes, o.status, o.currency,
-    o.total_micros, o.channel, o.payment_method, o.coupons, {free_properties("o")},
+    o.total_micros, o.channel, o.payment_method, o.coupons, {free_properties("o")}"""
+"""What a version of an order says itself."""
+
+ORDER_ROW: Final = f"""[{ORDER_SAID},
     COLLECT {{ MATCH (o)-[c:CONTAINS]->(p:Product)
       RETURN [c.line, p.sku, p.name, p.category, c.quantity, c.unit_price_micros] }},
     COLLECT {{ MATCH (o)-[:REFUNDED]->(f:Refund)
@@ -73,6 +76,13 @@ EVENT_ROW: Final = f"""[
     {free_properties("e")}
   ]"""
 """One event ``e`` as :func:`event_of` reads it."""
+
+EVENT_COUNTS: Final = """
+  WITH e.type AS type, e.channel AS channel, n:Device AS anonymous, count(*) AS many,
+    min(e.at.epochMillis) AS first, max(e.at.epochMillis) AS last
+  RETURN collect([type, channel, anonymous, many, first, last]) AS did
+"""
+"""How many events ``e``, each of its owner ``n``, there are of which sort."""
 
 NEWEST_ORDERS: Final = f"""
   ORDER BY o.placed_at DESC, o.key + '' DESC LIMIT $limit

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 
 import neo4j
 import uuid_utils
@@ -19,7 +18,7 @@ from onefold.graph import schema
 from onefold.graph.embedded import EmbeddedEngine
 from onefold.graph.endpoint import Endpoint
 from onefold.graph.errors import Unavailable
-from onefold.graph.ingest import Writer, ingest
+from onefold.graph.ingest import Answer, Batch, Writer, ingest
 from onefold.graph.lane import WriterLanes
 from onefold.graph.reader import Reader
 from onefold.graph.warm import warm
@@ -30,6 +29,7 @@ from onefold.service import wire
 from onefold.service.alarm import ComponentAlarm
 from onefold.service.audit_servicer import AuditServicer
 from onefold.service.churn import ChurnScorer
+from onefold.service.feed import Feed
 from onefold.service.identity_servicer import IdentityServicer
 from onefold.service.metrics import Exposition, process_registry
 from onefold.service.operations import Operations, OperationsServicer
@@ -70,14 +70,16 @@ def start(settings: Settings, resources: ExitStack) -> Server:
         on_large_component=ComponentAlarm(policy.max_component, registry),
     )
     operations = resources.enter_context(Operations(settings.operations_folder))
-    lanes = _writer_lanes(writer, settings, registry, resources)
     reader = Reader(driver, database, policy)
+    feed = Feed(reader)
+    lanes = _writer_lanes(writer, feed, settings, registry, resources)
     server = Server(
         settings,
-        _services(settings, lanes, reader, operations),
+        _services(settings, lanes, reader, feed, operations),
         decoders=wire.decoders(),
         waits=long_running.WAITS,
         registry=registry,
+        on_drain=feed.close,
     )
     if settings.metrics_port:
         resources.enter_context(
@@ -91,9 +93,16 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     return server
 
 
-def _writer_lanes(writer: Writer, settings: Settings, registry: CollectorRegistry, resources: ExitStack) -> WriterLanes:
+def _writer_lanes(
+    writer: Writer, feed: Feed, settings: Settings, registry: CollectorRegistry, resources: ExitStack
+) -> WriterLanes:
+    def commit(batches: Sequence[Batch], seconds: float | None) -> list[Answer]:
+        answers = ingest(writer, batches, seconds)
+        feed.ring()
+        return answers
+
     lanes = WriterLanes(
-        partial(ingest, writer),
+        commit,
         lanes=settings.writer_lanes,
         commit_items=settings.batch_items,
         queue_items=settings.queue_items,
@@ -105,13 +114,15 @@ def _writer_lanes(writer: Writer, settings: Settings, registry: CollectorRegistr
     return lanes
 
 
-def _services(settings: Settings, lanes: WriterLanes, reader: Reader, operations: Operations) -> list[Service]:
+def _services(
+    settings: Settings, lanes: WriterLanes, reader: Reader, feed: Feed, operations: Operations
+) -> list[Service]:
     models = Registry(settings.models_folder)
     scorer = ChurnScorer(reader, CurrentModel(models), now)
     return [
         Service(
             identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
-            IdentityServicer(lanes, reader, now),
+            IdentityServicer(lanes, reader, feed),
             "onefold.v1.IdentityService",
         ),
         Service(
@@ -126,7 +137,7 @@ def _services(settings: Settings, lanes: WriterLanes, reader: Reader, operations
         ),
         Service(
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
-            AuditServicer(reader, now),
+            AuditServicer(reader),
             "onefold.v1.AuditService",
         ),
         Service(

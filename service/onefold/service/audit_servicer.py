@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import grpc
 
 from onefold.graph.audit import get_decision, list_decisions
 from onefold.graph.explain import explain
 from onefold.graph.fetch import fetch_component
-from onefold.graph.model import Instant
 from onefold.graph.reader import Reader
 from onefold.service import convert
 from onefold.service.interceptors import deadline
@@ -19,9 +16,8 @@ from onefold.v1 import audit_service_pb2, audit_service_pb2_grpc
 class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
     """Reads the log of decisions, and explains from the evidence."""
 
-    def __init__(self, reader: Reader, clock: Callable[[], Instant]) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._clock = clock
 
     def ListDecisions(  # noqa: N802
         self, request: audit_service_pb2.ListDecisionsRequest, context: grpc.ServicerContext
@@ -52,4 +48,4 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         a = convert.parse_subject(request.a, policy, "a")
         b = convert.parse_subject(request.b, policy, "b")
         component = fetch_component(self._reader, a, b, seconds=deadline(context))
-        return convert.explanation_to_proto(explain(component, policy, self._clock()))
+        return convert.explanation_to_proto(explain(component, policy))

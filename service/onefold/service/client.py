@@ -196,6 +196,37 @@ class StreamingImporter:
             stream.close()
 
 
+def watch(
+    channel: grpc.Channel,
+    after: int | None = None,
+    kinds: Iterable[identity_service_pb2.IdentityChangeKind.ValueType] = (),
+    *,
+    patience: float = 60.0,
+    on_pause: Callable[[OnefoldError, float], None] = lambda error, seconds: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[identity_service_pb2.IdentityChange]:
+    """Every change of identities after a place in the log (None: from now on), for ever and each once.
+
+    When the stream breaks it is resumed where it was, as :class:`StreamingImporter` does it. Whoever notes the sequence
+    of the last change it has dealt with can go on after it in another process. Raises what ended the last stream, as
+    :func:`error_of` tells it, if that does not pass, or not within the patience.
+    """
+    stub = identity_service_pb2_grpc.IdentityServiceStub(channel)
+    retries = _Retries(patience, on_pause, sleep)
+    kinds = tuple(kinds)
+    while True:
+        stream = stub.WatchIdentities(identity_service_pb2.WatchIdentitiesRequest(after_sequence=after, kinds=kinds))
+        try:
+            for response in stream:
+                retries.reset()
+                yield from response.changes
+                after = response.sequence
+        except grpc.RpcError as error:
+            retries.after(error)
+        finally:
+            stream.cancel()
+
+
 class _Stream:
     """One call of ``StreamRecords``."""
 

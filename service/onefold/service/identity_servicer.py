@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -14,15 +14,17 @@ from typing import Any, Final
 import grpc
 
 from onefold.graph.errors import DeadlineExceeded, InvalidInput, OnefoldError, Violation
-from onefold.graph.fetch import fetch_component
+from onefold.graph.fetch import fetch_component, fetch_component_as_of
 from onefold.graph.identity import find
 from onefold.graph.ingest import Batch as Items
 from onefold.graph.ingest import Outcome
 from onefold.graph.lane import WriterLanes
-from onefold.graph.model import Instant, Item, OperatorBan, OperatorMatch
+from onefold.graph.model import Item, OperatorBan, OperatorMatch
 from onefold.graph.network import network
+from onefold.graph.past import find_as_of
 from onefold.graph.reader import Reader
 from onefold.service import convert
+from onefold.service.feed import Feed
 from onefold.service.interceptors import deadline
 from onefold.service.status import status_of
 from onefold.service.wire import Batch
@@ -51,20 +53,20 @@ class _Parsed:
 
 
 class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
-    """Takes items to the writer lanes, and asks the graph who is who."""
+    """Takes items to the writer lanes, asks the graph who is who, and passes the feed of changes on."""
 
     def __init__(
         self,
         lanes: WriterLanes,
         reader: Reader,
-        clock: Callable[[], Instant],
+        feed: Feed,
         items_in_flight: int = ITEMS_IN_FLIGHT,
     ) -> None:
         self._items_in_flight = items_in_flight
         self._lanes = lanes
         self._reader = reader
         self._policy = reader.policy
-        self._clock = clock
+        self._feed = feed
 
     def IngestRecords(  # noqa: N802
         self,
@@ -142,19 +144,34 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     def ResolveIdentity(  # noqa: N802
         self, request: identity_service_pb2.ResolveIdentityRequest, context: grpc.ServicerContext
     ) -> identity_service_pb2.ResolveIdentityResponse:
-        """Who it is, as of now."""
-        subject = convert.parse_subject(request.subject, self._policy)
-        return convert.found_to_proto(find(self._reader, subject, seconds=deadline(context)))
+        """Who it is or was, and what became of an id."""
+        subject, as_of = convert.parse_subject(request.subject, self._policy), convert.parse_as_of(request)
+        seconds = deadline(context)
+        if as_of is None:
+            return convert.found_to_proto(find(self._reader, subject, seconds=seconds))
+        return convert.found_to_proto(find_as_of(self._reader, subject, as_of, seconds=seconds))
 
     def GetIdentityGraph(  # noqa: N802
         self, request: identity_service_pb2.GetIdentityGraphRequest, context: grpc.ServicerContext
     ) -> identity_service_pb2.GetIdentityGraphResponse:
         """The records and identifiers around one identity, and what the policy makes of each link."""
-        subject = convert.parse_subject(request.subject, self._policy)
-        component = fetch_component(self._reader, subject, seconds=deadline(context))
+        subject, as_of = convert.parse_subject(request.subject, self._policy), convert.parse_as_of(request)
+        seconds = deadline(context)
+        if as_of is None:
+            component = fetch_component(self._reader, subject, seconds=seconds)
+        else:
+            component = fetch_component_as_of(self._reader, subject, as_of, seconds=seconds)
         (identity,) = component.identities
-        whole = network(component, self._policy, self._clock())
-        return convert.graph_to_proto(identity, whole.around(identity))
+        return convert.graph_to_proto(identity, network(component, self._policy).around(identity))
+
+    def WatchIdentities(  # noqa: N802
+        self, request: identity_service_pb2.WatchIdentitiesRequest, context: grpc.ServicerContext
+    ) -> Iterator[identity_service_pb2.WatchIdentitiesResponse]:
+        """The changes of identities, as they are committed."""
+        after = request.after_sequence if request.HasField("after_sequence") else None
+        for stretch in self._feed.watch(after, convert.parse_change_kinds(request.kinds), context.is_active):
+            yield convert.stretch_to_proto(stretch)
+        raise grpc.RpcError("the stream has ended")
 
     def _parse(self, batch: Batch[Any], messages: Sequence[record_pb2.Item]) -> _Parsed:
         parsed = _Parsed([], [])

@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from onefold.graph.errors import InvalidInput, NotFound, NotReady, Violation
+from onefold.graph.model import Instant
 from onefold.graph.profile import Part, read_profile
 from onefold.graph.reader import Reader
 from onefold.graph.subject import Subject
@@ -39,9 +40,10 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
         self, request: profile_service_pb2.GetProfileRequest, context: grpc.ServicerContext
     ) -> profile_service_pb2.Profile:
         """The parts of the profile that were asked for."""
-        fields = _fields(request.read_mask)
-        profile = self._read(convert.parse_subject(request.subject, self._reader.policy), fields, context)
-        self._add_churn([profile], fields, context)
+        fields, as_of = _fields(request.read_mask), convert.parse_as_of(request)
+        profile = self._read(convert.parse_subject(request.subject, self._reader.policy), fields, as_of, context)
+        if as_of is None:
+            self._add_churn([profile], fields, context)
         return _only(profile, fields)
 
     def BatchGetProfiles(  # noqa: N802
@@ -50,10 +52,12 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
         context: grpc.ServicerContext,
     ) -> profile_service_pb2.BatchGetProfilesResponse:
         """A profile, or why there is none, per subject."""
-        fields = _fields(request.message.read_mask)
-        results = [self._result(request, index, fields, context) for index in range(len(request.message.subjects))]
+        fields, as_of = _fields(request.message.read_mask), convert.parse_as_of(request.message)
+        places = range(len(request.message.subjects))
+        results = [self._result(request, index, fields, as_of, context) for index in places]
         profiles = [result.profile for result in results if result.HasField("profile")]
-        self._add_churn(profiles, fields, context)
+        if as_of is None:
+            self._add_churn(profiles, fields, context)
         for profile in profiles:
             _only(profile, fields)
         return profile_service_pb2.BatchGetProfilesResponse(results=results)
@@ -90,23 +94,25 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
         )
 
     def _read(
-        self, subject: Subject, fields: frozenset[str], context: grpc.ServicerContext
+        self, subject: Subject, fields: frozenset[str], as_of: Instant | None, context: grpc.ServicerContext
     ) -> profile_service_pb2.Profile:
         parts = [Part(name) for name in fields & _PARTS]
-        return convert.profile_to_proto(read_profile(self._reader, subject, parts, seconds=deadline(context)))
+        profile = read_profile(self._reader, subject, parts, as_of=as_of, seconds=deadline(context))
+        return convert.profile_to_proto(profile)
 
     def _result(
         self,
         request: Batch[profile_service_pb2.BatchGetProfilesRequest],
         index: int,
         fields: frozenset[str],
+        as_of: Instant | None,
         context: grpc.ServicerContext,
     ) -> profile_service_pb2.ProfileResult:
         try:
             request.check(index)
             message = request.message.subjects[index]
             subject = convert.parse_subject(message, self._reader.policy, f"subjects[{index}]")
-            return profile_service_pb2.ProfileResult(index=index, profile=self._read(subject, fields, context))
+            return profile_service_pb2.ProfileResult(index=index, profile=self._read(subject, fields, as_of, context))
         except (InvalidInput, NotFound) as error:
             return profile_service_pb2.ProfileResult(index=index, status=status_of(error))
 

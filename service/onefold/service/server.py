@@ -46,7 +46,8 @@ class Service(NamedTuple):
 class Server:
     """A gRPC server over the given services. A context manager; entered, it listens.
 
-    ``decoders`` and ``waits`` are as in :class:`CallInterceptor`. Metrics go to ``registry``.
+    ``decoders`` and ``waits`` are as in :class:`CallInterceptor`. Metrics go to ``registry``. ``on_drain`` is called
+    when the end begins: it ends streams that have no end of their own.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Server:
         decoders: Mapping[str, Decoder] | None = None,
         waits: frozenset[str] = frozenset(),
         registry: CollectorRegistry | None = None,
+        on_drain: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._on_drain = on_drain
         self._lanes = Lanes.from_settings(settings)
         metrics = CallMetrics(registry or CollectorRegistry(), self._lanes)
         interceptor = CallInterceptor(
@@ -98,6 +101,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._health.enter_graceful_shutdown()
         self._ready = False
+        self._on_drain()
         self._grpc.stop(None).wait()
         self._lanes.close()
 
@@ -119,6 +123,7 @@ class Server:
         """
         self._health.enter_graceful_shutdown()
         self._draining, self._ready = True, False
+        self._on_drain()
         return self._grpc.stop(seconds)
 
 

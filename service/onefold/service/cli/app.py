@@ -200,6 +200,14 @@ def profile(
         ),
     ],
     region: Annotated[str, typer.Option(metavar="CC", help="Country of a phone in national form, as GB.")] = "",
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"],
+            help="As it would have been shown at this instant, UTC.",
+            show_default=False,
+        ),
+    ] = None,
     address: Address = None,
     json: Json = False,
 ) -> None:
@@ -210,9 +218,27 @@ def profile(
     wanted = parse_subject(subject, region)
     with _service(address) as (channel, _):
         try:
-            profiles.show(channel, wanted, json)
+            profiles.show(channel, wanted, json, as_of and as_of.replace(tzinfo=UTC))
         except InvalidInput as error:
             raise in_words_of_the_command(error, wanted) from error
+
+
+@app.command(epilog="Example: onefold watch --after 0")
+def watch(
+    after: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Go on after this place in the log; 0: from the first. Default: from now on."
+        ),
+    ] = None,
+    address: Address = None,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object a change.")] = False,
+) -> None:
+    """Print every change of identities as it is committed, until Ctrl-C."""
+    from onefold.service.cli import watching
+
+    with _service(address) as (channel, _):
+        watching.watch(channel, after, json)
 
 
 @app.command(epilog="Example: onefold cypher 'MATCH (r)-[:MEMBER_OF]->(i) RETURN i.id, count(r) AS n ORDER BY n DESC'")
@@ -243,6 +269,34 @@ def cypher(
     text = sys.stdin.read() if statement == "-" else statement
     parameters = dict(map(query.parse_parameter, param or []))
     query.query(_settings(data_folder=data_folder), text, parameters, form, most, write)
+
+
+Limit = Annotated[int, typer.Option(min=1, help="Differences to name.")]
+
+
+@app.command(epilog="Exit codes: 0 nothing differs, 1 something does, 2 it could not be looked at, 130 interrupted.")
+def verify(limit: Limit = 20, data_folder: DataFolder = None, json: Json = False) -> None:
+    """Hold the whole graph against its evidence and its log, and name what differs. Services may run meanwhile."""
+    from onefold.service.cli import maintenance
+
+    raise typer.Exit(maintenance.verify(_settings(data_folder=data_folder), limit, json))
+
+
+@app.command(epilog="Example: onefold rebuild --policy new.yaml --dry-run")
+def rebuild(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    policy_file: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="The rules to decide by. Env: ONEFOLD_POLICY_FILE.")
+    ] = None,
+    limit: Limit = 20,
+    data_folder: DataFolder = None,
+    json: Json = False,
+) -> None:
+    """Decide the whole graph again from its evidence, as after a change of policy. Services may run meanwhile."""
+    from onefold.service.cli import maintenance
+
+    settings = _settings(data_folder=data_folder, policy_file=policy_file)
+    raise typer.Exit(maintenance.rebuild_graph(settings, dry_run, limit, json))
 
 
 @app.command()

@@ -30,22 +30,25 @@ LINES_NAMED: Final = 3
 _BAR: Final = 20
 
 
-def show(channel: grpc.Channel, subject: identity_pb2.Subject, as_json: bool) -> None:
-    """Prints the profile. Raises NotFound, and what else the service says."""
-    profile = get(channel, subject)
+def show(channel: grpc.Channel, subject: identity_pb2.Subject, as_json: bool, as_of: datetime | None = None) -> None:
+    """Prints the profile, as of now or of an instant. Raises NotFound, and what else the service says."""
+    profile = get(channel, subject, as_of)
     if as_json:
         print(MessageToJson(profile, preserving_proto_field_name=True, always_print_fields_with_no_presence=False))
         return
     render(profile, terminal.out())
 
 
-def get(channel: grpc.Channel, subject: identity_pb2.Subject) -> profile_service_pb2.Profile:
+def get(
+    channel: grpc.Channel, subject: identity_pb2.Subject, as_of: datetime | None = None
+) -> profile_service_pb2.Profile:
     """The full profile of who is named."""
     stub = profile_service_pb2_grpc.ProfileServiceStub(channel)
+    request = profile_service_pb2.GetProfileRequest(subject=subject)
+    if as_of is not None:
+        request.as_of.FromDatetime(as_of)
     try:
-        profile: profile_service_pb2.Profile = stub.GetProfile(
-            profile_service_pb2.GetProfileRequest(subject=subject), timeout=30
-        )
+        profile: profile_service_pb2.Profile = stub.GetProfile(request, timeout=30)
     except grpc.RpcError as error:
         raise error_of(error) from error
     return profile

@@ -4,11 +4,17 @@ Pairs are symmetric: ``parse_x`` takes a message that already obeys the contract
 :class:`InvalidInput` with paths that begin at the message; ``x_to_proto`` gives the message.
 """
 
-from onefold.service.convert.decisions import decision_to_proto, explanation_to_proto
+from onefold.service.convert.decisions import (
+    decision_to_proto,
+    explanation_to_proto,
+    parse_change_kinds,
+    stretch_to_proto,
+)
 from onefold.service.convert.identities import (
     found_to_proto,
     graph_to_proto,
     outcome_to_proto,
+    parse_as_of,
     parse_subject,
     refused_to_proto,
 )
@@ -40,6 +46,8 @@ __all__ = [
     "money_to_proto",
     "order_to_proto",
     "outcome_to_proto",
+    "parse_as_of",
+    "parse_change_kinds",
     "parse_event_filter",
     "parse_item",
     "parse_model_name",
@@ -48,6 +56,7 @@ __all__ = [
     "parse_timestamp",
     "profile_to_proto",
     "refused_to_proto",
+    "stretch_to_proto",
     "timestamp_to_proto",
     "value_to_proto",
 ]

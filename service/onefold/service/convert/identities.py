@@ -6,6 +6,7 @@ from onefold.graph.decide import Refused
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.identity import Found, Identity
 from onefold.graph.ingest import Outcome
+from onefold.graph.model import Instant
 from onefold.graph.network import Edge, Network, Node
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import PPM, RefusalReason
@@ -16,9 +17,9 @@ from onefold.service.convert.items import (
     parse_order_key,
     record_to_proto,
 )
-from onefold.service.convert.values import maybe_timestamp_to_proto, timestamp_to_proto
+from onefold.service.convert.values import maybe_timestamp_to_proto, parse_timestamp, timestamp_to_proto
 from onefold.service.status import status_of
-from onefold.v1 import identity_pb2, identity_service_pb2
+from onefold.v1 import identity_pb2, identity_service_pb2, profile_service_pb2
 
 
 def parse_subject(message: identity_pb2.Subject, policy: Policy, path: str = "subject") -> Subject:
@@ -32,6 +33,16 @@ def parse_subject(message: identity_pb2.Subject, policy: Policy, path: str = "su
             return Subject.record(parse_order_key(message.order))
         case _:
             return Subject.identifier(parse_identifier(message.identifier, "", policy, f"{path}.identifier"))
+
+
+def parse_as_of(
+    message: identity_service_pb2.ResolveIdentityRequest
+    | identity_service_pb2.GetIdentityGraphRequest
+    | profile_service_pb2.GetProfileRequest
+    | profile_service_pb2.BatchGetProfilesRequest,
+) -> Instant | None:
+    """The instant that is asked for; None for now."""
+    return parse_timestamp(message.as_of) if message.HasField("as_of") else None
 
 
 def found_to_proto(found: Found) -> identity_service_pb2.ResolveIdentityResponse:
