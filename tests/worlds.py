@@ -46,8 +46,9 @@ def rules() -> Policy:
     return policy.parse(RULES)
 
 
-def world(seed: int, records: int = 8) -> tuple[Edges, list[Ban], int]:
-    """Evidence, bans and an instant to decide for."""
+def world(seed: int, records: int = 8, known_shared: bool = False) -> tuple[Edges, list[Ban], int]:
+    """Evidence, bans and an instant to decide for; with ``known_shared`` at times an identifier that is said to be
+    shared."""
     rng = random.Random(seed)
     names = [
         f"customer:{rng.choice(['crm', 'crm', 'web', 'shop'])}:{i}" if rng.random() < 0.8 else f"order:shop:{i}"
@@ -70,4 +71,6 @@ def world(seed: int, records: int = 8) -> tuple[Edges, list[Ban], int]:
             Ban(*rng.sample(customers, 2), rng.randint(0, 6), rng.choice([None, 7, 20]))
             for _ in range(rng.randint(0, 2))
         ]
-    return Edges(links, matches, names), bans, rng.choice([5, 8, 30])
+    as_of = rng.choice([5, 8, 30])
+    shared = rng.sample(values, rng.randint(0, 1)) if known_shared else ()
+    return Edges(links, matches, names, shared), bans, as_of

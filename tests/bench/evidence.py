@@ -56,8 +56,9 @@ def population(rows: int, seed: int = 1) -> tuple[EvidenceColumns, list[Ban]]:
     first = np.cumsum(size) - size
     is_first = np.zeros(len(person), np.bool_)
     is_first[first] = True
-    # A person's first record may be in the CRM; the others seldom are.
-    source = rng.integers(1, len(SOURCES), len(person))
+    # A person is mostly once in each source; the first record may be in the CRM, the others seldom are.
+    nth = np.arange(len(person)) - first[person]
+    source = 1 + (rng.integers(0, len(SOURCES), people)[person] + nth) % (len(SOURCES) - 1)
     source[(is_first & (rng.random(len(person)) < 0.5)) | (rng.random(len(person)) < 0.003)] = 0
     is_order = ~is_first & (source > 0) & (rng.random(len(person)) < 0.35)
 
@@ -72,7 +73,7 @@ def population(rows: int, seed: int = 1) -> tuple[EvidenceColumns, list[Ban]]:
     record, kind, number = (np.concatenate((column, column[again])) for column in (record, kind, number))
     by = np.concatenate((by, rng.integers(0, len(SOURCES), int(again.sum()))))
     assurance = np.where(
-        kind < 3, rng.choice(3, len(record), p=[0.5, 0.45, 0.05]), rng.choice(3, len(record), p=[0.6, 0.1, 0.3])
+        kind < 3, rng.choice(3, len(record), p=[0.5, 0.45, 0.05]), rng.choice(3, len(record), p=[0.8, 0.05, 0.15])
     )
     first_seen = FIRST + rng.integers(0, int((AS_OF - FIRST) * 1.005), len(record))
 
@@ -106,12 +107,12 @@ def _said(rng: np.random.Generator, person: Ints, people: int) -> tuple[Ints, In
     """Which record says which identifier, by its kind and a number within the kind."""
     everyone = np.arange(len(person))
     chosen = [
-        (0, 0.90, person + people * (rng.random(len(person)) < 0.1)),  # email: the usual, or a second one
-        (1, 0.50, person),
-        (2, 0.40, person),
+        (0, 0.95, person + people * (rng.random(len(person)) < 0.1)),  # email: the usual, or a second one
+        (1, 0.40, person),
+        (2, 0.60, person),
         (3, 0.20, person + people * rng.integers(0, 3, len(person))),
-        (4, 0.40, person + people * rng.integers(0, 6, len(person))),
-        (5, 0.10, person),
+        (4, 0.30, person + people * rng.integers(0, 6, len(person))),
+        (5, 0.05, person),
     ]
     record, kind, number = [], [], []
     for k, share, numbers in chosen:

@@ -46,7 +46,7 @@ def greedy(
     operator's, which only the first ``bans`` quotas bind.
     """
     parent = list(range(records))
-    with _no_garbage_collection():
+    with no_garbage_collection():
         held = _held(records, claims)
         refused = []
         for number, (a, b) in enumerate(joins):
@@ -83,7 +83,9 @@ def holders(
     for record, quota, what in claims:
         claimed = first.get((root[record], quota))
         if claimed is not None:
-            claimed[what] = min(names[record], claimed.get(what, names[record]))
+            name, known = names[record], claimed.get(what)
+            if known is None or name < known:
+                claimed[what] = name
     return [tuple(sorted({*first[one].values(), *first[other].values()})) for one, other in asked]
 
 
@@ -109,12 +111,10 @@ def _forbidding(ours: _Held, theirs: _Held, quotas: Sequence[int], bound: int) -
     first = bound
     for quota, claimed in ours.items():
         if quota < first and quota in theirs:
-            smaller, larger = claimed, theirs[quota]
-            if len(smaller) > len(larger):
-                smaller, larger = larger, smaller
-            more = len(smaller - larger)
-            # With nothing more, the union is the larger set: no more than one of them has alone.
-            if more and len(larger) + more > quotas[quota]:
+            other = theirs[quota]
+            one, two = len(claimed), len(other)
+            union = one + two - len(claimed & other)  # which takes as long as the smaller is large, and no copy
+            if union > quotas[quota] and union > one and union > two:
                 first = quota
     return first if first < bound else None
 
@@ -144,8 +144,8 @@ def _find(parent: list[int], record: int) -> int:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Nothing here is cyclic, and walking millions of small sets takes as long as the work."""
+def no_garbage_collection() -> Iterator[None]:
+    """Nothing here is cyclic, and to walk millions of small objects time and again takes as long as the work."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -81,17 +81,16 @@ def joined(
     words = [match for match in columns.matches if match.at <= as_of]
     said = np.array([(code[match.a], code[match.b]) for match in words], np.int32).reshape(-1, 2).T
     a, b = asked.ends()
-    label = _components(
+    identity = _components(
         np.concatenate((a, matches.a, said[0])), np.concatenate((b, matches.b, said[1])), len(columns.records)
     )
-    tight = _tight(columns, label, asked.owner, [pair for pair in bans if code.keys() >= set(pair)], code, rules)
-    identity = _named(label)
+    tight = _tight(columns, identity, asked.owner, [pair for pair in bans if code.keys() >= set(pair)], code, rules)
     if not tight:
         return identity, []
-    contested = np.zeros(len(label), np.bool_)
+    contested = np.zeros(len(identity), np.bool_)
     for components in tight.values():
         contested[components] = True
-    contested = contested[label]
+    contested = contested[identity]
     joins = _joins(
         asked.links.at(asked.place[contested[a]]),
         asked.owner,
@@ -100,7 +99,7 @@ def joined(
         code,
     )
     records = np.flatnonzero(contested).astype(np.int32)
-    claims = _claims(columns, asked.links, label, tight, code, rules, records)
+    claims = _claims(columns, asked.links, identity, tight, code, rules, records)
     root, refusals = _decided(columns, records, _in_canonical_order(columns, joins), claims, sorted(tight))
     identity[records] = root
     return identity, refusals
@@ -143,7 +142,7 @@ def _decided(
         ends = names[a[n]], names[b[n]]
         one, other = ends if key else sorted(ends)
         refusals.append(refusal(quotas[quota], one, other, key, confidence, held))
-    return records[_named(np.array(root, np.int32))], refusals
+    return records[_first_alike(np.array(root, np.int32))], refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,23 +182,24 @@ def _keys(columns: EvidenceColumns, identifier: NDArray[np.int32]) -> list[Ident
 
 
 def _components(a: NDArray[np.int32], b: NDArray[np.int32], records: int) -> NDArray[np.int32]:
-    """A number for each record, equal for those that the joins of ``a`` with ``b`` connect."""
-    parent = np.arange(records, dtype=np.int32)
+    """For each record the lowest code among all that the joins of ``a`` with ``b`` connect it with."""
+    root = np.arange(records, dtype=np.int32)
     for _ in range(2):
-        # Each root under one of those that it is joined with, and then all records right under their roots: two rounds
-        # leave a hundredth of the joins, and take half the time.
-        parent[np.maximum(a, b)] = np.minimum(a, b)
-        while ((above := parent[parent]) != parent).any():
-            parent = above
-        a, b = parent[a], parent[b]
+        # Each root under a lower one that it is joined with, and then every record right under its root: two rounds
+        # leave a hundredth of the joins.
+        root[np.maximum(a, b)] = np.minimum(a, b)
+        while ((above := root[root]) != root).any():
+            root = above
+        a, b = root[a], root[b]
         apart = np.flatnonzero(a != b)
         a, b = a[apart], b[apart]
-    rest = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(records, records))
-    label: NDArray[np.int32] = connected_components(rest, directed=False)[1]
-    return label[parent]
+    left, place = np.unique(np.concatenate((a, b)), return_inverse=True)
+    joins = coo_array((np.ones(len(a), np.int8), np.split(place, 2)), shape=(len(left), len(left)))
+    root[left] = left[_first_alike(connected_components(joins, directed=False)[1])]
+    return root[root]
 
 
-def _named(label: NDArray[Any]) -> NDArray[np.int32]:
+def _first_alike(label: NDArray[Any]) -> NDArray[np.int32]:
     """For each place the first that has the same label."""
     first: NDArray[np.int32] = np.empty(label.max(initial=-1) + 1, np.int32)
     first[label[::-1]] = np.arange(len(label), dtype=np.int32)[::-1]
@@ -215,7 +215,7 @@ _Tight = dict[Quota, NDArray[np.int32]]
 
 def _tight(
     columns: EvidenceColumns,
-    label: NDArray[np.int32],
+    component: NDArray[np.int32],
     owner: NDArray[np.int32],
     bans: Iterable[tuple[RecordName, RecordName]],
     code: Mapping[RecordName, int],
@@ -226,12 +226,12 @@ def _tight(
     for k, kind in enumerate(columns.kinds):
         if kind in rules.limited:
             owners = owner[columns.kind == k]
-            over[rules.limited[kind]] = _more_than(rules.limited[kind].limit, label[owners[owners >= 0]])
+            over[rules.limited[kind]] = _more_than(rules.limited[kind].limit, component[owners[owners >= 0]])
     for source, quota in rules.deduplicated.items():
-        over[quota] = _more_than(quota.limit, label[_records_of(source, columns)])
+        over[quota] = _more_than(quota.limit, component[_records_of(source, columns)])
     for a, b in bans:
-        if label[code[a]] == label[code[b]]:
-            over[Quota.of_ban(a, b)] = label[[code[a]]]
+        if component[code[a]] == component[code[b]]:
+            over[Quota.of_ban(a, b)] = component[[code[a]]]
     return {quota: components for quota, components in over.items() if len(components)}
 
 
@@ -248,28 +248,30 @@ def _records_of(source: str, columns: EvidenceColumns) -> NDArray[np.int64]:
 def _claims(
     columns: EvidenceColumns,
     links: Links,
-    label: NDArray[np.int32],
+    component: NDArray[np.int32],
     tight: _Tight,
     code: Mapping[RecordName, int],
     rules: Rulebook,
     records: NDArray[np.int32],
 ) -> list[tuple[int, int, int]]:
     """Which of the contested ``records`` claims what of which quota, by their places; refused joins included."""
-    among = np.zeros(len(label), np.bool_)
+    among = np.zeros(len(component), np.bool_)
     among[records] = True
     links = links.where(among[links.record] & (links.doubt <= rules.most_doubt))
     claims: list[tuple[int, int, int]] = []
     for n, quota in enumerate(sorted(tight)):
         if quota.is_ban:
-            record = what = np.array([code[end] for end in quota.what])
-        elif quota.is_source:
+            ends = np.searchsorted(records, [code[end] for end in quota.what]).tolist()
+            claims += [(end, n, end) for end in ends]
+            continue
+        if quota.is_source:
             record = what = _records_of(quota.what[0], columns)
         else:
             of_kind = columns.kind[links.identifier] == columns.kinds.index(quota.what[0])
             record, what = links.record[of_kind], links.identifier[of_kind]
-        counts = np.zeros(len(label), np.bool_)
-        counts[tight[quota]] = True
-        here = counts[label[record]]
+        exceeded = np.zeros(len(component), np.bool_)
+        exceeded[tight[quota]] = True
+        here = exceeded[component[record]]
         place = np.searchsorted(records, record[here])
         claims += zip(place.tolist(), repeat(n), what[here].tolist(), strict=False)
     return claims

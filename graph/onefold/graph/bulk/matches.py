@@ -14,7 +14,10 @@ from onefold.graph.bulk.runs import Runs, before, distinct, last_of, noisy_or, p
 from onefold.graph.rulebook import CAP, PPM, Rulebook
 
 _AT_ONCE = 1 << 17
-"""So many pairs are looked at together: what bounds the memory."""
+"""So many pairs are looked at together."""
+
+_TIPPING = 1e-6
+"""This near to a half, the last bits of a float could decide which way it is rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,11 @@ def accumulated(columns: EvidenceColumns, links: Links, shareable: NDArray[np.in
 
     Only a link that doesn't join by itself makes a pair of records a candidate.
     """
+    records = len(columns.records)
     record = links.record[shareable]
-    links = links.at(shareable[(np.bincount(record, minlength=len(columns.records)) > 1)[record]])
-    index = _Index(links, columns)
+    links = links.at(shareable[(np.bincount(record, minlength=records) > 1)[record]])
     candidates = distinct(np.concatenate([np.empty(0, np.int64), *_candidates(columns, links, rules)]))
+    index = _Index(links, before(candidates, records), last_of(candidates, records), records)
     parts = np.array_split(candidates, len(candidates) // _AT_ONCE + 1)
     found = [_matches(columns, index, part, rules) for part in parts]
     return Matches(*(np.concatenate([getattr(matches, column) for matches in found]) for column in Matches.__slots__))
@@ -68,46 +72,60 @@ def _candidates(columns: EvidenceColumns, links: Links, rules: Rulebook) -> Iter
 
 
 class _Index:
-    """Links by record, and by identifier and record."""
+    """The links of some records, by record, and by identifier and record."""
 
-    def __init__(self, links: Links, columns: EvidenceColumns) -> None:
-        self.links = links
-        places = np.arange(len(links.record), dtype=np.int32)
-        by_record = packed((links.record, len(columns.records)), (places, len(places)))
+    def __init__(self, links: Links, a: NDArray[np.int64], b: NDArray[np.int64], records: int) -> None:
+        asked = np.zeros(records, np.bool_)
+        asked[a] = asked[b] = True
+        self.links = links = links.where(asked[links.record])
+        # Renumbered, so that what is looked up at random is as small as can be.
+        self._number = np.cumsum(asked, dtype=np.int32) - np.int32(1)
+        record = self._number[links.record]
+        place = np.arange(len(record), dtype=np.int32)
+        by_record = packed((record, records), (place, len(place)))
         by_record.sort()
-        self._place = last_of(by_record, len(places))
-        self.count = np.bincount(links.record, minlength=len(columns.records))
-        self._start = np.cumsum(self.count) - self.count
-        count_at = np.bincount(links.identifier, minlength=len(columns.identifiers))
-        self._start_at = np.concatenate(([0], np.cumsum(count_at))).astype(np.int32)
+        self._place = last_of(by_record, len(place)).astype(np.int32)
+        count = np.bincount(record)
+        self._count, self._start = count.astype(np.int32), (np.cumsum(count) - count).astype(np.int32)
+        at = Runs.of(links.identifier)
+        self._run = at.spread(np.arange(len(at.start), dtype=np.int32))
+        self._start_of_run = np.append(at.start, len(place)).astype(np.int32)
         self._record = np.append(links.record, np.int32(-1))
 
-    def of(self, record: NDArray[np.int32]) -> NDArray[np.int64]:
-        """The links of each record, one record after the other."""
-        return self._place[within(self._start[record], self.count[record])]
+    def count(self, record: NDArray[np.int32]) -> NDArray[np.int32]:
+        """How many links each record has."""
+        count: NDArray[np.int32] = self._count[self._number[record]]
+        return count
 
-    def beside(self, link: NDArray[np.int64], record: NDArray[np.int32]) -> NDArray[np.int64]:
+    def of(self, record: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The links of each record, one record after the other."""
+        number = self._number[record]
+        place: NDArray[np.int32] = self._place[within(self._start[number], self._count[number])]
+        return place
+
+    def beside(self, link: NDArray[np.int32], record: NDArray[np.int32]) -> NDArray[np.int32]:
         """The link of each record to the identifier of a link, or -1.
 
         A binary search, step by step for all at once: among an identifier's few links it ends soon.
         """
-        identifier = self.links.identifier[link]
-        low, end = self._start_at[identifier], self._start_at[identifier + 1]
+        run = self._run[link]
+        low, end = self._start_of_run[run], self._start_of_run[run + 1]
         high = end
-        while (open_ := low < high).any():
+        while (going := low < high).any():
             middle = (low + high) >> 1
-            less = (self._record[middle] < record) & open_
+            less = (self._record[middle] < record) & going
             low, high = np.where(less, middle + 1, low), np.where(less, high, middle)
-        return np.where((low < end) & (self._record[low] == record), low, -1)
+        found: NDArray[np.int32] = np.where((low < end) & (self._record[low] == record), low, np.int32(-1))
+        return found
 
 
 def _matches(columns: EvidenceColumns, index: _Index, candidates: NDArray[np.int64], rules: Rulebook) -> Matches:
     """Those of the candidates that have enough in common."""
     records = len(columns.records)
     a, b = before(candidates, records).astype(np.int32), last_of(candidates, records).astype(np.int32)
-    few = np.where(index.count[a] <= index.count[b], a, b)
+    few = np.where(index.count(a) <= index.count(b), a, b)
     mine = index.of(few)
-    candidate = np.repeat(np.arange(len(a)), index.count[few])
+    candidate = np.repeat(np.arange(len(a)), index.count(few))
     theirs = index.beside(mine, (a + b - few)[candidate])
     both = theirs >= 0
     both &= (np.bincount(candidate[both], minlength=len(a)) > 1)[candidate]
@@ -117,7 +135,7 @@ def _matches(columns: EvidenceColumns, index: _Index, candidates: NDArray[np.int
     sign = (PPM - doubt[mine]) / PPM * ((PPM - doubt[theirs]) / PPM)
     together = np.minimum(noisy_or(common, sign), CAP) * PPM
     # The order of the factors, which is that of the keys, is in a product's last bits: seldom do they tip the rounding.
-    tipping = common.spread((common.count > 2) & (np.abs(together % 1 - 0.5) < 1e-6))
+    tipping = common.spread((common.count > 2) & (np.abs(together % 1 - 0.5) < _TIPPING))
     if tipping.any():
         in_order = _in_key_order(columns, index.links.identifier[mine], candidate, np.flatnonzero(tipping))
         together = np.minimum(noisy_or(common, sign[in_order]), CAP) * PPM

@@ -10,6 +10,7 @@ from onefold.graph.bulk.columns import ColumnPartition, EvidenceColumns
 from onefold.graph.bulk.joins import Asked, joined, own
 from onefold.graph.bulk.links import Collected, Links, Weighing
 from onefold.graph.bulk.matches import accumulated, in_common
+from onefold.graph.greedy import no_garbage_collection
 from onefold.graph.model import Instant
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import Ban, Refusal, holding, last_instant
@@ -43,7 +44,8 @@ def resolve_columns(
     links = Links(*found.columns())
     matches = accumulated(columns, links, shareable.columns()[0], rules)  # 4
     asked = Asked(links, joining.columns()[0], owner)
-    root, refusals = joined(columns, asked, matches, holding(bans, as_of), rules, as_of)  # 6 to 9
+    with no_garbage_collection():
+        root, refusals = joined(columns, asked, matches, holding(bans, as_of), rules, as_of)  # 6 to 9
     partition = ColumnPartition(
         root,
         owner,
