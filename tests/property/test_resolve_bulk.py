@@ -86,19 +86,19 @@ def test_without_an_instant_all_evidence_counts() -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_both_fronts_agree_on_thousands_of_made_people_under_the_shipped_rules(seed: int) -> None:
+    policy = evidence.rules()
     columns, bans = evidence.population(40_000, seed)
     records, identifiers = columns.records.to_pylist(), columns.identifiers.to_pylist()
+    columns = replace(columns, blocked=np.array([policy.is_blocked(key) for key in identifiers]))
     rows = zip(columns.record, columns.identifier, columns.source, columns.assurance, columns.first_seen, strict=True)
     edges = Edges(
         [
             Link(records[r], identifiers[v], columns.sources[s], columns.assurances[a], int(seen))
             for r, v, s, a, seen in rows
-            if not columns.blocked[v]
         ],
         columns.matches,
         records,
     )
-    policy = evidence.rules()
     partition, refusals = resolve_columns(columns, policy, bans, evidence.AS_OF)
     assert (named(columns, partition), refusals) == resolve(edges, policy, bans, evidence.AS_OF)
     assert {r.reason.value for r in refusals} == {"BAN", "SOURCE", "LIMIT"}
