@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from onefold.graph import policy as policies
+
 EXAMPLES = Path(__file__).parents[2] / "examples" / "csv"
 ONEFOLD = [sys.executable, "-m", "onefold.service.cli"]
 
@@ -149,6 +151,26 @@ def test_cypher_that_is_wrong_is_an_error_of_one_line(filled: Place) -> None:
     done = filled.run("cypher", "MATCH (n RETURN n", code=2)
     assert done.stderr.startswith("error: STATEMENT: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_was_changed_behind_the_services_back_is_found_and_put_right(filled: Place) -> None:
+    sound = filled.json("verify")
+    assert (sound["differences"], sound["log"]["fault"]) == ([], "")
+    damage = "MATCH (c:Customer {key: 'crm:1001'})-[m:MEMBER_OF]->(), (:Customer {key: 'crm:1002'})-[:MEMBER_OF]->(i)"
+    filled.run("cypher", damage + " DELETE m CREATE (c)-[:MEMBER_OF]->(i)", "--write")
+    found = filled.run("verify", code=1).stdout
+    assert re.search(r"^differs: .*customer:crm:1001", found, re.MULTILINE)
+    assert filled.json("rebuild", "--dry-run")["split"] == 1
+    assert filled.json("rebuild")["decided"] == 2
+    assert "Nothing differs." in filled.run("verify").stdout
+
+
+def test_a_change_of_policy_is_counted_before_it_is_carried_out(filled: Place) -> None:
+    policy = filled.folder / "strict.yaml"
+    policy.write_text(re.sub(r"(?m)^link_threshold: .*", "link_threshold: 0.999", policies.read()))
+    foreseen = filled.run("rebuild", "--policy", policy.name, "--dry-run")
+    assert "The newest decision was made by policy" in foreseen.stderr
+    assert re.search(r"would split", foreseen.stdout)
 
 
 def test_doctor_finds_a_serving_onefold_well(filled: Place) -> None:

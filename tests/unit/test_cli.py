@@ -35,6 +35,8 @@ COMMANDS = (
     ["train"],
     ["profile"],
     ["cypher"],
+    ["verify"],
+    ["rebuild"],
     ["doctor"],
     ["policy", "check"],
     ["policy", "schema"],
@@ -122,6 +124,15 @@ def test_without_a_service_cypher_says_how_to_get_one(onefold) -> None:
     assert ran.code == 3
     assert "start it (onefold serve)" in ran.err
     assert ran.err.count("\n") == 1
+
+
+def test_a_graph_that_could_not_be_verified_has_an_exit_code_of_its_own(
+    onefold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEFOLD_GRAPH_URI", "bolt://127.0.0.1:1")
+    ran = onefold("verify")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: bolt://127.0.0.1:1 does not answer")
 
 
 @pytest.mark.parametrize("statement", ["", "CREATE INDEX x FOR (n:A) ON (n.b)", "drop constraint x"])

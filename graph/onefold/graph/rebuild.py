@@ -21,8 +21,6 @@ from onefold.graph.reader import Reader
 from onefold.graph.scan import Progress, scan
 from onefold.graph.verify import LIMIT, Finding, settled
 
-_PASSES: Final = 3
-"""So often the graph is gone through: what others write meanwhile may differ anew."""
 _RECORDS_AT_ONCE: Final = 200
 
 
@@ -49,18 +47,20 @@ def rebuild(
     deciding: Progress = lambda done, total: None,
     limit: int = LIMIT,
 ) -> Rebuilt:
-    """Bring all identities to what the writer's policy says, by all stored evidence; then look whether they are.
+    """Bring all identities to what the writer's policy says, by all stored evidence, until nothing differs or what
+    differs does not become less: what others write meanwhile may differ anew, and what was damaged may stay.
 
     ``reading`` is told how much has been read, ``deciding`` how many records have been decided again. Takes memory as
     :func:`onefold.graph.verify.examine` does. Raises Unavailable when the engine goes away.
     """
     reader = Reader(writer.driver, writer.database, writer.policy)
-    decided = 0
-    for left in reversed(range(_PASSES + 1)):
+    decided, before = 0, None
+    while True:
         stored = scan(reader, reading)
         found = settled(reader, Differences(stored, writer.policy))
-        if not len(found) or not left:
+        if not len(found) or (before is not None and len(found) >= before):
             break
+        before = len(found)
         decided += _decide_again(writer, found, deciding)
     return Rebuilt(decided, Finding.of(stored, found, limit))
 

@@ -82,10 +82,10 @@ def diagnose(settings: Settings, as_json: bool) -> int:
 def _probe(settings: Settings) -> EngineFacts:
     """What the engine says of itself; the embedded one is started for it unless a service runs on it."""
     with ExitStack() as resources:
-        return probe(_running(settings) or app.endpoint(settings, resources))
+        return probe(running_engine(settings) or app.endpoint(settings, resources))
 
 
-def _running(settings: Settings) -> Endpoint | None:
+def running_engine(settings: Settings) -> Endpoint | None:
     """The embedded engine of a service that runs on the data folder; None if there is none."""
     if not settings.embedded:
         return None
