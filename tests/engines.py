@@ -148,45 +148,80 @@ def _neo4j_in_container() -> Iterator[Endpoint]:
 
 @contextlib.contextmanager
 def _neo4j_from_maven() -> Iterator[Endpoint]:
-    java = shutil.which("java")
-    if java is None:
-        raise NoNeo4j("there is no Java to run Neo4j from Maven Central")
-    jars = _jars()
-    exports = ("java.nio", "java.io", "sun.nio.ch", "java.util.concurrent")
     with (
         tempfile.TemporaryDirectory(prefix="onefold-neo4j-") as home,
-        (Path(home) / "console.log").open("w+") as console,
-        subprocess.Popen(
-            [
-                java,
-                "-Xmx1g",
-                "-cp",
-                f"{jars}/*",
-                *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in exports),
-                str(_HERE / "neo4j" / "Launcher.java"),
-                home,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=console,
-            text=True,
-            start_new_session=True,
-        ) as process,
+        contextlib.closing(Neo4jProcess(Path(home))) as process,
     ):
+        yield process.endpoint
+
+
+class Neo4jProcess:
+    """A Neo4j from Maven Central as a child process, which may be killed and started again where it was.
+
+    Raises NoNeo4j if it can't be had here. The caller closes it; its data are the caller's.
+    """
+
+    def __init__(self, home: Path) -> None:
+        java = shutil.which("java")
+        if java is None:
+            raise NoNeo4j("there is no Java to run Neo4j from Maven Central")
+        exports = ("java.nio", "java.io", "sun.nio.ch", "java.util.concurrent")
+        self._command = [
+            java,
+            "-Xmx1g",
+            "-cp",
+            f"{_jars()}/*",
+            *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in exports),
+            str(_HERE / "neo4j" / "Launcher.java"),
+            str(home),
+        ]
+        home.mkdir(parents=True, exist_ok=True)
+        self._console = home / "console.log"
+        self._process, port = self._start()
+        self._command.append(str(port))
+        self.endpoint = _first_log_in(port)
+        """Where it answers, whenever it runs."""
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        self._end()
+
+    def start(self) -> None:
+        """Start it again; returns when it answers."""
+        self._process, _ = self._start()
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         try:
-            assert process.stdout is not None
-            ready = next((line for line in process.stdout if line.startswith("ready ")), None)
-            if ready is None:
-                console.seek(0)
-                raise NoNeo4j(f"Neo4j from Maven Central did not start: {console.read()[-2000:]}")
-            yield _first_log_in(int(ready.split()[1]))
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._end()
+
+    def _start(self) -> tuple[subprocess.Popen[str], int]:
+        with self._console.open("a") as console:
+            process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=console,
+                text=True,
+                start_new_session=True,
+            )
+        assert process.stdout is not None
+        ready = next((line for line in process.stdout if line.startswith("ready ")), None)
+        if ready is None:
+            raise NoNeo4j(f"Neo4j from Maven Central did not start: {self._console.read_text()[-2000:]}")
+        return process, int(ready.split()[1])
+
+    def _end(self) -> None:
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 def _jars() -> Path:

@@ -240,7 +240,9 @@ def _components(graph: Memory, truth: Said, partition: Partition) -> Iterator[st
     roots, names = ({pair[n] for pair in stored} for n in (0, 1))
     if not len(roots) == len(names) == len(stored):
         yield f"the components are {stored}"
+    own: dict[str, set[str | None]] = defaultdict(set)
     for node, root in found.items():
-        own = {states[n].identity for n, r in found.items() if r == root}
-        if states[node].component not in own:
+        own[root].add(states[node].identity)
+    for node, root in found.items():
+        if states[node].component not in own[root]:
             yield f"the component of {node} should be named after one of its own identities"

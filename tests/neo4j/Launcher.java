@@ -8,12 +8,12 @@ import org.neo4j.io.ByteUnit;
 
 /**
  * A Neo4j on loopback for as long as standard input stays open, so that it can't outlive whoever started it.
- * Run as a source file: {@code java Launcher.java HOME}. Prints {@code ready PORT} once Bolt answers there.
+ * Run as a source file: {@code java Launcher.java HOME [PORT]}. Prints {@code ready PORT} once Bolt answers there.
  */
 public class Launcher {
 
     public static void main(String[] arguments) throws Exception {
-        var address = new SocketAddress("127.0.0.1", freePort());
+        var address = new SocketAddress("127.0.0.1", arguments.length > 1 ? Integer.parseInt(arguments[1]) : freePort());
         new DatabaseManagementServiceBuilder(Path.of(arguments[0]))
                 .setConfig(BoltConnector.enabled, true)
                 .setConfig(BoltConnector.listen_address, address)
