@@ -12,7 +12,7 @@ from onefold.v1 import audit_service_pb2 as pb
 from onefold.v1 import identity_pb2
 from tests.rpc.conftest import Client
 from tests.rpc.echo import details
-from tests.rpc.items import NOW, ban, by_customer, by_identifier, code, customer, ingest, match, violations
+from tests.rpc.items import NOW, ban, by_customer, by_identifier, code, customer, deletion, ingest, match, violations
 
 
 def failure(call: Callable[[], object]) -> grpc.RpcError:
@@ -50,11 +50,24 @@ def test_a_merge_is_in_the_log_with_who_moved_and_why(client: Client) -> None:
     ]
     merge = log[0]
     assert list(merge.identities) == [first.identity, second.identity]
-    (move,) = merge.moves
-    assert (move.member, move.from_identity, move.to_identity) == ("customer:app:2", second.identity, first.identity)
+    assert [(m.member, m.from_identity, m.to_identity) for m in merge.moves] == [
+        ("customer:app:2", second.identity, first.identity),
+        ("phone:+442079460018", second.identity, first.identity),
+    ]
     assert list(merge.causes) == ["customer:crm:1 -> phone:+442079460018 (crm)"]
     assert merge.actor == "policy"
     assert client.audit.GetDecision(pb.GetDecisionRequest(id=merge.id), timeout=30) == merge
+
+
+def test_what_is_left_of_an_erased_identity_has_no_identity(client: Client) -> None:
+    (gone,) = ingest(client, customer("crm:1", "email:ann@example.org"))
+    ingest(client, deletion("crm:1", made=NOW + 60))
+    erased = decisions(client)[0]
+    assert (erased.kind, list(erased.identities)) == (pb.DECISION_KIND_ERASED, [gone.identity])
+    assert [(m.member, m.from_identity, m.to_identity) for m in erased.moves] == [
+        ("customer:crm:1", gone.identity, ""),
+        ("email:ann@example.org", gone.identity, ""),
+    ]
 
 
 def test_an_operators_word_is_in_the_log_under_their_name(client: Client) -> None:

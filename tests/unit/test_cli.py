@@ -24,8 +24,9 @@ from onefold.graph.errors import (
 from onefold.service.cli import app, importing, profiles, terminal
 from onefold.service.cli.query import parse_parameter
 from onefold.service.cli.subjects import in_words_of_the_command, parse_subject
+from onefold.service.cli.watching import line
 from onefold.service.convert import money_to_proto, timestamp_to_proto
-from onefold.v1 import prediction_service_pb2, profile_service_pb2, record_pb2
+from onefold.v1 import identity_service_pb2, prediction_service_pb2, profile_service_pb2, record_pb2
 
 COMMANDS = (
     ["serve"],
@@ -34,6 +35,7 @@ COMMANDS = (
     ["import", "csv"],
     ["train"],
     ["profile"],
+    ["watch"],
     ["cypher"],
     ["verify"],
     ["rebuild"],
@@ -109,7 +111,19 @@ def test_every_broken_rule_is_a_line(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == f"error: a[0]: is [bold]wrong[/]\nerror: b: {'x' * 500}\n"
 
 
-@pytest.mark.parametrize("command", [["profile", "email:a@example.org"], ["train"]], ids=" ".join)
+def test_a_change_is_a_line() -> None:
+    merged = identity_service_pb2.IdentityChange(
+        sequence=12,
+        create_time=timestamp_to_proto(1_700_000_000_000),
+        kind=identity_service_pb2.IDENTITY_CHANGE_KIND_MERGED,
+        identity="one",
+        other_identities=["two", "three"],
+        move_count=1_234,
+    )
+    assert str(line(merged)) == "      12  2023-11-14 22:13:20  MERGED   one  from two, three  1,234 moved"
+
+
+@pytest.mark.parametrize("command", [["profile", "email:a@example.org"], ["train"], ["watch"]], ids=" ".join)
 def test_without_a_service_a_command_says_how_to_get_one(onefold, command: list[str]) -> None:
     ran = onefold(*command)
     assert (ran.code, ran.out) == (3, "")

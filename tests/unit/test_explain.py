@@ -36,9 +36,11 @@ def component(
             evidence.matches[word.a, word.b] = word.at
         else:
             evidence.bans[word.a, word.b] = Ban(word.a, word.b, word.at, word.expires_at)
+            if word.lapsed:
+                evidence.lapsed.add((word.a, word.b))
     for identifier in degrees or ():
         evidence.identifiers[identifier].shared = True
-    partition, _ = resolve(evidence.edges(), POLICY, evidence.bans.values(), NOW)
+    partition, _ = resolve(evidence.edges(), POLICY, evidence.standing_bans())
     for record in evidence.records.values():
         record.identity = partition.root[record.name]
     for key, owner in partition.owner.items():
@@ -129,11 +131,12 @@ def test_a_ban_is_told_with_its_author_reason_and_end() -> None:
     )
 
 
-def test_a_ban_that_is_over_is_not_told() -> None:
-    said = explained(
-        A, B, [(A, "email:1", "verified"), (B, "email:2", "verified")], [Word(False, A, B, "ann", "", 5, 9)]
-    )
-    assert said.summary.endswith("are two persons: nothing that is known connects them.")
+def test_a_ban_is_told_until_the_service_has_ended_it() -> None:
+    links = [(A, "email:1", "verified"), (B, "email:2", "verified")]
+    due = explained(A, B, links, [Word(False, A, B, "ann", "", 5, 9)])
+    assert f"ann said that {A} and {B} are never one" in due.summary
+    over = explained(A, B, links, [Word(False, A, B, "ann", "", 5, 9, lapsed=True)])
+    assert over.summary.endswith("are two persons: nothing that is known connects them.")
 
 
 def test_a_limit_that_kept_two_apart_is_told_with_its_kind_and_number() -> None:

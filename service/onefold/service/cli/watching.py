@@ -27,17 +27,18 @@ def watch(channel: grpc.Channel, after: int | None, as_json: bool) -> None:
         if as_json:
             print(MessageToJson(change, preserving_proto_field_name=True, indent=None), flush=True)
         else:
-            console.print(_line(change), soft_wrap=True)
+            console.print(line(change), soft_wrap=True)
             console.file.flush()
 
 
-def _line(change: pb.IdentityChange) -> Text:
+def line(change: pb.IdentityChange) -> Text:
+    """A change in a line: its place in the log, when, what, to whom, from whom."""
     kind = pb.IdentityChangeKind.Name(change.kind).removeprefix("IDENTITY_CHANGE_KIND_")
     at = datetime.fromtimestamp(change.create_time.seconds, UTC)
-    line = Text(f"{change.sequence:>8}  {at:%Y-%m-%d %H:%M:%S}  ")
-    line.append(f"{kind:<7}", style=_STYLES.get(kind, ""))
-    line.append(f"  {change.identity}")
+    words = Text(f"{change.sequence:>8}  {at:%Y-%m-%d %H:%M:%S}  ")
+    words.append(f"{kind:<7}", style=_STYLES.get(kind, ""))
+    words.append(f"  {change.identity}")
     if change.other_identities:
-        line.append(f"  from {', '.join(change.other_identities)}", style="dim")
-    line.append(f"  {change.move_count:,} moved", style="dim")
-    return line
+        words.append(f"  from {', '.join(change.other_identities)}", style="dim")
+    words.append(f"  {change.move_count:,} moved", style="dim")
+    return words
