@@ -228,7 +228,7 @@ def _given(evidence: Evidence, name: RecordName, given: Sequence[Sequence[str]])
 
 
 _PROBE: Final = 500
-_ALL: Final = 1 << 31
+_ALL: Final = (1 << 31) - 1  # what the embedded engine counts to
 
 
 class _Unspelled(list[Any]):
