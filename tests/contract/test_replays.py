@@ -63,3 +63,17 @@ def test_a_record_that_comes_back_is_one_again_with_the_one_that_an_operator_mat
         put(writer, item)
     assert groups(memory_of(make.reader(writer))) == [("customer:web:1", "customer:web:2")]
     assert faults(make.reader(writer), said) == []
+
+
+def test_a_link_that_holds_again_is_as_sure_as_it_was_before(writer: Writer) -> None:
+    said: list[Item] = [
+        make.customer("web:1", "device:1"),
+        make.event("web:e1", of="web:1", on="device:1", at=make.NOW + 5),
+        Deletion("customer:web:1", make.NOW + 2),
+        make.customer("web:1", at=make.NOW + 6),
+        make.customer("web:1", at=make.NOW + 7, full_name="New"),
+    ]
+    for item in said:
+        put(writer, item)
+    assert memory_of(make.reader(writer)).records["customer:web:1"].links, "the event tells of the device for good"
+    assert faults(make.reader(writer), said) == []

@@ -603,7 +603,7 @@ class _Links:
             self._created.setdefault(name, {}).setdefault(self._policy.kind(kind).label, []).append(
                 [*key, confidence, link.first_seen, link.last_seen, link.observations, link.stated_by]
             )
-        if link.dirty and (link.stored or _says_more(link)):
+        if link.dirty if link.stored else _says_more(link):
             self._rows["update", record].append(_link_row(name, key, link))
 
     def _end(self, name: RecordName, key: LinkKey, link: LinkState) -> None:
