@@ -9,28 +9,34 @@ import platform
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import ingest, profile, resolve_identity, unary
+from tests.bench import hub, ingest, profile, resolve, resolve_identity, unary
 from tests.engines import ENGINES
-
 
 PER_ENGINE = {
     "ingest": lambda engine, records: ingest.measure(engine, records),
     "unary": lambda engine, _: unary.measure(engine),
     "profile": lambda engine, _: profile.measure(engine),
+    "hub": lambda engine, _: hub.measure(engine),
     "resolve-identity": lambda engine, _: resolve_identity.measure(engine),
 }
+
+ALONE = {"resolve": resolve.measure}
+"""Those that need no engine."""
 
 
 def main() -> int:
     """Run the benches; 1 if a bar is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--records", type=int, default=500_000, help="how far the ingest bench lets the graph grow")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="how many rows of evidence the bulk bench decides")
     parser.add_argument("--engine", choices=ENGINES, action="append", help="only this engine (may be repeated)")
-    parser.add_argument("--only", choices=PER_ENGINE, action="append", help="only this bench (may be repeated)")
+    parser.add_argument(
+        "--only", choices=[*ALONE, *PER_ENGINE], action="append", help="only this bench (may be repeated)"
+    )
     arguments = parser.parse_args()
-    wanted = arguments.only or list(PER_ENGINE)
+    wanted = arguments.only or [*ALONE, *PER_ENGINE]
     load_before = os.getloadavg()[0]
-    ratios = []
+    ratios = [ratio for name in wanted if name in ALONE for ratio in ALONE[name](arguments.rows)]
     for engine in arguments.engine or ENGINES:
         for name in wanted:
             if name in PER_ENGINE:
