@@ -26,7 +26,7 @@ FIRST = 19_000 * DAY
 AS_OF = FIRST + 1_000 * DAY
 
 _SIZES = np.arange(2, 11)
-_SHARES = np.array([0.35, 0.22, 0.15, 0.10, 0.07, 0.05, 0.03, 0.02, 0.01])
+_SHARES = np.array([0.45, 0.25, 0.12, 0.07, 0.04, 0.03, 0.02, 0.01, 0.01])
 _RECORDS = float(_SIZES @ _SHARES)
 _ROWS = 2.75
 """Records a person and rows a record, on average."""
@@ -68,7 +68,7 @@ def population(rows: int, seed: int = 1) -> tuple[EvidenceColumns, list[Ban]]:
     by = source[record].copy()
     hub = np.flatnonzero(rng.random(len(record)) < 0.01)
     kind[hub] = rng.choice([1, 3, 5], len(hub))
-    number[hub] = 6 * people + (rng.pareto(1.0, len(hub)) * len(hub) / 2_000).astype(np.int64) % (1 + len(hub) // 200)
+    number[hub] = 13 * people + (rng.pareto(1.0, len(hub)) * len(hub) / 2_000).astype(np.int64) % (1 + len(hub) // 200)
     again = rng.random(len(record)) < 0.08
     record, kind, number = (np.concatenate((column, column[again])) for column in (record, kind, number))
     by = np.concatenate((by, rng.integers(0, len(SOURCES), int(again.sum()))))
@@ -80,11 +80,11 @@ def population(rows: int, seed: int = 1) -> tuple[EvidenceColumns, list[Ban]]:
     place = rng.permutation(len(person))  # records in the order of their keys, which says nothing of their persons
     order = np.argsort(place[record], kind="stable")
     record = place[record][order]
-    thing, code = _numbered((kind * (7 * people + len(hub)) + number)[order])
+    thing, code = _numbered((kind * (14 * people + len(hub)) + number)[order])
     of = np.empty(len(place), np.int64)
     of[place] = np.arange(len(place))
     names = _names(source[of], is_order[of])
-    kind_of = thing // (7 * people + len(hub))
+    kind_of = thing // (14 * people + len(hub))
     blocked = (kind_of == 0) & (rng.random(len(thing)) < 0.001)
     return EvidenceColumns(
         records=names,
@@ -110,8 +110,8 @@ def _said(rng: np.random.Generator, person: Ints, people: int) -> tuple[Ints, In
         (0, 0.95, person + people * (rng.random(len(person)) < 0.1)),  # email: the usual, or a second one
         (1, 0.40, person),
         (2, 0.60, person),
-        (3, 0.20, person + people * rng.integers(0, 3, len(person))),
-        (4, 0.30, person + people * rng.integers(0, 6, len(person))),
+        (3, 0.20, person + people * rng.integers(0, 6, len(person))),
+        (4, 0.30, person + people * rng.integers(0, 12, len(person))),
         (5, 0.05, person),
     ]
     record, kind, number = [], [], []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 from onefold.graph.model import RecordName, source_of
@@ -92,10 +91,19 @@ class Rulebook:
         return self.deduplicated.get(source_of(record)) if record.startswith("customer:") else None
 
 
-@lru_cache(maxsize=16)
+_MOST_RULEBOOKS = 64
+_rulebooks: dict[str, Rulebook] = {}
+
+
 def rulebook(policy: Policy) -> Rulebook:
-    """The policy, laid out."""
-    return Rulebook(policy)
+    """The policy, laid out; once for each version."""
+    # By the version, since a cache by the policy would compare policies, which takes longer than to decide a component.
+    laid_out = _rulebooks.get(policy.version)
+    if laid_out is None:
+        if len(_rulebooks) >= _MOST_RULEBOOKS:
+            _rulebooks.clear()
+        laid_out = _rulebooks[policy.version] = Rulebook(policy)
+    return laid_out
 
 
 def in_ppm(probability: float) -> int:
