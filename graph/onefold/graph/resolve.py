@@ -147,13 +147,13 @@ def resolve(
     bans = list(bans)
     instant = last_instant((link.first_seen for link in edges.links), edges.matches, bans) if as_of is None else as_of
     rules = rulebook(policy)
-    sights = _sights(edges.links, policy, instant)
-    links, shared = _links(sights, edges.shared, rules)
+    sights = _sights(edges.links, rules, instant)
+    records = set(edges.records).union(*sights.values(), *((m.a, m.b) for m in edges.matches))
+    links, shared = _links(sights, _strongest(records, sights), edges.shared, rules)
     eligible, weak = _eligible(links, rules)
     accumulated = _accumulated(links, weak, rules) if weak else []
     owner = {identifier: _first(identifier, at) for identifier, at in eligible.items()}
     matches = accumulated + [_operator_match(m) for m in edges.matches if m.at <= instant]
-    records = set(edges.records).union(*sights.values(), *((m.a, m.b) for m in edges.matches))
     forest, refusals = _joined(records, eligible, owner, matches, holding(bans, instant), rules)
     partition = Partition(
         forest.names(records),
@@ -163,12 +163,6 @@ def resolve(
         {(match.a, match.b): PPM - match.doubt for match in accumulated},
     )
     return partition, refusals
-
-
-def standing(bans: Iterable[Ban], now: Instant) -> list[Ban]:
-    """The bans that hold at ``now``, as holding at whatever instant rows are resolved for: rows of a source whose clock
-    runs ahead are known already, and must not bring a ban to its end."""
-    return [ban._replace(expires_at=None) for ban in bans if ban.expires_at is None or now < ban.expires_at]
 
 
 def components(
@@ -252,19 +246,18 @@ _Link = tuple[int, Instant, RecordName]
 was first seen, and the record. But for ties, canonical order is the order of these tuples."""
 
 
-def _sights(links: Iterable[Link], policy: Policy, as_of: Instant) -> dict[IdentifierKey, dict[RecordName, _Sight]]:
+def _sights(links: Iterable[Link], rules: Rulebook, as_of: Instant) -> dict[IdentifierKey, dict[RecordName, _Sight]]:
     """Who says of which record that it has which identifier, as far as it counts."""
-    base_confidence = policy.base_confidence
+    kind_at = rules.kind_at
     sights: dict[IdentifierKey, dict[RecordName, _Sight]] = {}
     for record, identifier, source, assurance, first_seen in links:
-        if first_seen > as_of:
+        kind = kind_at(identifier)
+        if kind is None or first_seen > as_of:
             continue
+        base = kind.base(assurance, source)
         at = sights.get(identifier)
         if at is None:
-            if policy.is_blocked(identifier):
-                continue
             at = sights[identifier] = {}
-        base = base_confidence(kind_of(identifier), assurance, source)
         known = at.get(record)
         if known is None:
             at[record] = ({source: base}, first_seen)
@@ -279,11 +272,11 @@ def _sights(links: Iterable[Link], policy: Policy, as_of: Instant) -> dict[Ident
 
 def _links(
     sights: Mapping[IdentifierKey, Mapping[RecordName, _Sight]],
+    strongest: Mapping[RecordName, list[IdentifierKey]],
     known_shared: Collection[IdentifierKey],
     rules: Rulebook,
 ) -> tuple[dict[IdentifierKey, list[_Link]], set[IdentifierKey]]:
     """The links to each identifier that is not shared, and the shared identifiers."""
-    strongest = _strongest(sights)
     shared = set(known_shared)
     links: dict[IdentifierKey, list[_Link]] = {}
     for identifier, at in sights.items():
@@ -303,13 +296,15 @@ def _links(
     return links, shared
 
 
-def _strongest(sights: Mapping[IdentifierKey, Mapping[RecordName, _Sight]]) -> dict[RecordName, list[IdentifierKey]]:
+def _strongest(
+    records: Iterable[RecordName], sights: Mapping[IdentifierKey, Mapping[RecordName, _Sight]]
+) -> dict[RecordName, list[IdentifierKey]]:
     """Each guest order's identifiers, those that say most first."""
-    found: dict[RecordName, list[tuple[float, IdentifierKey]]] = defaultdict(list)
-    for identifier, at in sights.items():
-        for record, (best, _) in at.items():
-            if record.startswith("order:"):
-                found[record].append((-max(best.values()), identifier))
+    found: dict[RecordName, list[tuple[float, IdentifierKey]]] = {r: [] for r in records if r.startswith("order:")}
+    if found:
+        for identifier, at in sights.items():
+            for record in found.keys() & at.keys():
+                found[record].append((-max(at[record][0].values()), identifier))
     return {order: [v for _, v in sorted(ranked)] for order, ranked in found.items()}
 
 
@@ -498,10 +493,13 @@ def _tight(
     rules: Rulebook,
 ) -> _Tight:
     """Where a quota could bite. All eligible links to an identifier are in its owner's component: one count does."""
-    identifiers: dict[tuple[str, str], int] = Counter(
-        (whole.find(record), kind) for v, record in owner.items() if (kind := kind_of(v)) in rules.limited
-    )
-    tight = {(root, rules.limited[kind]) for (root, kind), n in identifiers.items() if n > rules.limited[kind].limit}
+    counts: dict[tuple[str, str], int] = {}
+    for identifier, record in owner.items():
+        kind = kind_of(identifier)
+        if kind in rules.limited:
+            key = whole.find(record), kind
+            counts[key] = counts.get(key, 0) + 1
+    tight = {(root, rules.limited[kind]) for (root, kind), n in counts.items() if n > rules.limited[kind].limit}
     if rules.deduplicated:
         counted = Counter(
             (whole.find(record), quota) for record in records if (quota := rules.quota_of_source(record)) is not None

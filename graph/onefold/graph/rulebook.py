@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Final
 
-from onefold.graph.model import RecordName, source_of
+from onefold.graph.model import IdentifierKey, RecordName, kind_of, source_of
 from onefold.graph.policy import KindRule, Policy
 
 PPM: Final = 1_000_000
@@ -55,9 +56,11 @@ class Quota:
 class Kind:
     """What a kind's rule says, laid out for one look-up each."""
 
-    __slots__ = ("alike", "bounds", "factors", "shared_above")
+    __slots__ = ("alike", "base", "bounds", "factors", "shared_above")
 
-    def __init__(self, rule: KindRule) -> None:
+    def __init__(self, name: str, rule: KindRule, policy: Policy) -> None:
+        self.base = lru_cache(maxsize=1 << 10)(partial(policy.base_confidence, name))
+        """How sure one assertion makes a link, by its assurance and its source."""
         self.shared_above = rule.shared_above
         self.bounds = [step.up_to for step in rule.specificity if step.up_to is not None]
         self.factors = [step.factor for step in rule.specificity]
@@ -73,10 +76,13 @@ class Rulebook:
     """What a policy says, likewise. Made by :func:`rulebook`."""
 
     def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self.most_doubt = PPM - in_ppm(policy.link_threshold)
         """A link with more doubt than this doesn't join."""
         self.accumulated_threshold = in_ppm(policy.accumulated_threshold)
-        self.kinds = {kind: Kind(rule) for kind, rule in policy.kinds.items()}
+        self.kinds = {name: Kind(name, rule, policy) for name, rule in policy.kinds.items()}
+        self.kind_at = lru_cache(maxsize=1 << 15)(self._kind_at)
+        """The kind of an identifier; None if the policy blocks it."""
         self.limited: Mapping[str, Quota] = {
             kind: Quota.of_kind(kind, rule.limit) for kind, rule in policy.kinds.items() if rule.limit is not None
         }
@@ -85,6 +91,9 @@ class Rulebook:
             source: Quota.of_source(source) for source, rule in policy.sources.items() if rule.deduplicated
         }
         """By source."""
+
+    def _kind_at(self, identifier: IdentifierKey) -> Kind | None:
+        return None if self._policy.is_blocked(identifier) else self.kinds[kind_of(identifier)]
 
     def quota_of_source(self, record: RecordName) -> Quota | None:
         """The quota that a record takes up by being its source's."""
