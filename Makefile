@@ -44,6 +44,14 @@ serve: .venv/ready ## the service on this machine, with its engine and data in a
 test: .venv/ready ## the tests, on both engines where Neo4j can be had
 	$(PY) -m pytest -m "not bench" $(ARGS)
 
+.PHONY: prove
+prove: .venv/ready ## the long form of the proofs that `make test` runs in short: within half an hour
+	$(PY) -m pytest --prove --timeout 1500 $(ARGS)
+
+.PHONY: mutate
+mutate: .venv/ready ## breaks one rule at a time and names the test that notices (ARGS='--only lock' for some)
+	@$(PY) -m tests.mutate $(ARGS)
+
 .PHONY: lint
 lint: .venv/ready ## ruff, mypy, import-linter, buf, and generated code up to date
 	$(PY) -m ruff check .

@@ -25,7 +25,15 @@ class Engine:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--prove``: the long form of the proofs that `make test` runs in short."""
-    parser.addoption("--prove", action="store_true", help="run the proofs in their long form")
+    parser.addoption("--prove", action="store_true", help="run the proofs in their long form, and nothing else")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """When proving, only what has a long form."""
+    if config.getoption("--prove"):
+        proofs = [item for item in items if "proving" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in proofs])
+        items[:] = proofs
 
 
 @pytest.fixture(scope="session")
