@@ -49,6 +49,10 @@ DataFolder = Annotated[
 Rejects = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Where rejects go. Default: beside the file, as FILE.rejects.csv.")
 ]
+Bulk = Annotated[
+    bool,
+    typer.Option("--bulk", help="For a first load of many: send together what hangs together. Takes a spool file."),
+]
 Restart = Annotated[bool, typer.Option("--restart", help="Begin anew, also if an earlier run was interrupted.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, show_default=False)]
 
@@ -137,14 +141,19 @@ def demo(
     "online-retail", epilog="Example: onefold import online-retail examples/online-retail/online_retail.csv.gz"
 )
 def import_online_retail(
-    file: File, rejects: Rejects = None, restart: Restart = False, address: Address = None, json: Json = False
+    file: File,
+    bulk: Bulk = False,
+    rejects: Rejects = None,
+    restart: Restart = False,
+    address: Address = None,
+    json: Json = False,
 ) -> None:
     """Import the UCI Online Retail file: customers, orders, refunds."""
     from onefold.service.cli import importing
 
     source = importing.online_retail_source(file)
     with _service(address) as (channel, _):
-        raise typer.Exit(importing.run(channel, source, rejects, restart, json))
+        raise typer.Exit(importing.run(channel, source, rejects, restart, json, bulk))
 
 
 @imports.command("csv", epilog="Example: onefold import csv customers.csv --mapping customers.yaml")
@@ -156,6 +165,7 @@ def import_csv(
             metavar="FILE", exists=True, dir_okay=False, help="What the columns are (YAML).", show_default=False
         ),
     ],
+    bulk: Bulk = False,
     rejects: Rejects = None,
     restart: Restart = False,
     address: Address = None,
@@ -166,7 +176,7 @@ def import_csv(
 
     source = importing.csv_source(file, mapping)
     with _service(address) as (channel, _):
-        raise typer.Exit(importing.run(channel, source, rejects, restart, json))
+        raise typer.Exit(importing.run(channel, source, rejects, restart, json, bulk))
 
 
 @app.command(epilog="Example: onefold train --horizon-days 90")

@@ -18,7 +18,7 @@ from onefold.graph.errors import InvalidInput, OnefoldError
 from onefold.service.cli import terminal
 from onefold.service.cli.subjects import parse_subject
 from onefold.service.client import StreamingImporter, error_of
-from onefold.service.importing import csv_mapping, csv_reader, online_retail
+from onefold.service.importing import csv_mapping, csv_reader, online_retail, together
 from onefold.service.importing.entries import Entry
 from onefold.service.importing.journal import Journal, Position, survey
 from onefold.service.importing.rejects import RejectsFile
@@ -27,6 +27,7 @@ from onefold.v1 import identity_service_pb2, identity_service_pb2_grpc
 
 REJECTS_SUFFIX: Final = ".rejects.csv"
 JOURNAL_SUFFIX: Final = ".resume.json"
+_LINES_A_LOOK: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +52,37 @@ def csv_source(path: Path, mapping_path: Path) -> Source:
     return Source(path, lambda: csv_reader.read(path, mapping), f"csv {digest}")
 
 
-def run(channel: grpc.Channel, source: Source, rejects: Path | None, restart: bool, as_json: bool) -> int:
-    """Imports a file, and says what became of it."""
+def run(
+    channel: grpc.Channel, source: Source, rejects: Path | None, restart: bool, as_json: bool, bulk: bool = False
+) -> int:
+    """Imports a file, and says what became of it. In ``bulk``, what hangs together is sent together."""
     began = time.monotonic()
     rejects = rejects or source.path.with_name(source.path.name + REJECTS_SUFFIX)
     known = survey(source.path)
-    journal = Journal(rejects.with_name(rejects.name + JOURNAL_SUFFIX), f"{known.fingerprint} {source.reading}")
+    reading = f"{source.reading}, {together.ORDER}" if bulk else source.reading
+    journal = Journal(rejects.with_name(rejects.name + JOURNAL_SUFFIX), f"{known.fingerprint} {reading}")
     start = Position() if restart else _resumable(journal.load(), rejects, channel)
     if start.entries:
         terminal.note(
             f"Going on after {start.items:,} items that an earlier run had acknowledged (--restart begins anew)."
         )
     with RejectsFile(rejects, start.rejects_bytes) as rejects_file, terminal.progress(source.path.name) as bars:
+        entries = together.Together(source.read(), on_read=lambda line: _show_reading(bars, line, known.lines))
         importing = ImportRun(
             StreamingImporter(channel, on_pause=_tell_pause),
             rejects_file,
             journal,
             start,
-            on_progress=lambda tally: _show(bars, tally, known.lines, began, start.items),
+            on_progress=lambda tally: _show(
+                bars,
+                tally,
+                (tally.position.entries, entries.count) if bulk else (min(tally.line, known.lines), known.lines),
+                time.monotonic() - began,
+                start.items,
+            ),
         )
         try:
-            tally = importing.run(source.read())
+            tally = importing.run(entries if bulk else source.read())
         except KeyboardInterrupt:
             bars.stop()
             _tell_stop(importing.tally, "Stopped")
@@ -104,15 +115,22 @@ def _resumable(position: Position, rejects: Path, channel: grpc.Channel) -> Posi
     return position
 
 
-def _show(bars: Progress, tally: Tally, lines: int, began: float, before: int) -> None:
+def _show_reading(bars: Progress, line: int, lines: int) -> None:
+    if line % _LINES_A_LOOK == 0:
+        for task in bars.task_ids:
+            bars.update(task, total=lines, completed=min(line, lines), said="finding what hangs together")
+
+
+def _show(bars: Progress, tally: Tally, reached: tuple[int, int], seconds: float, before: int) -> None:
     position = tally.position
-    rate = (position.items - before) / max(time.monotonic() - began, 0.001)
+    done, total = reached
+    rate = (position.items - before) / max(seconds, 0.001)
     rejected = f", {position.rejected:,} rejected" if position.rejected else ""
     for task in bars.task_ids:
         bars.update(
             task,
-            total=lines if position.items else None,
-            completed=min(tally.line, lines),
+            total=total if position.items else None,
+            completed=done,
             said=f"{position.items:,} items, {rate:,.0f}/s{rejected}" if position.items else f"reading{rejected}",
         )
 
