@@ -50,6 +50,7 @@ class NotFound(OnefoldError):
         super().__init__(f"no {resource_type} is known as {key!r}" + (f": {why}" if why else ""))
         self.resource_type = resource_type
         self.key = key
+        self.why = why
 
 
 class Conflict(OnefoldError):

@@ -74,7 +74,10 @@ _MERGED: Final = """
 MATCH (:Identity {id: $id})-[m:MERGED_INTO]->() WITH m.decision AS decision
 MATCH (d:Decision {id: decision}) RETURN d.identity, d.at.epochMillis
 """
-"""Which identity it merged into first: the relationship always leads to the one that is there now."""
+"""Which identity it merged into first: the relationship always leads to the one that is there now.
+
+(In a later pattern's map one engine does not know the property of a relationship.)
+"""
 
 _CREATED: Final = {
     label: f"MATCH (n:{label} {{key: $key}}) RETURN n.created_at.epochMillis" for label in RECORD_LABELS.values()

@@ -44,7 +44,7 @@ RETURN n.key, s.status, s.currency, s.channel, s.total_micros, s.placed_at.epoch
 _ORDER_ROWS: Final = f"""
 UNWIND $keys AS key MATCH (n:Order {{key: key}}) {SAID}
 WITH n, s AS o, {PLACED_BY} AS customer
-RETURN [{ORDER_SAID},
+RETURN o.confirmed, [{ORDER_SAID},
     COLLECT {{ MATCH (o)-[c:CONTAINS|CONTAINED]->(p:Product)
       RETURN [c.line, p.sku, p.name, p.category, c.quantity, c.unit_price_micros] }},
     COLLECT {{ {_REFUND} RETURN [f.key, f.at.epochMillis, f.amount_micros, f.sku, f.quantity, f.reason] }},
@@ -106,7 +106,10 @@ class Past:
             if status != "cancelled"
         ]
         newest = sorted(((row[5], _utf_16(row[0]), row[0]) for row in orders), reverse=True)[:limit]
-        rows = {row[0]: row for (row,) in self._rows(_ORDER_ROWS, keys=[key for _, _, key in newest])}
+        rows = {}
+        for confirmed, row in self._rows(_ORDER_ROWS, keys=[key for _, _, key in newest]):
+            key, customer, placed_at, observed_at, *rest = row
+            rows[key] = [key, customer, placed_at, _observed_at(observed_at, confirmed, self._at), *rest]
         return bought, [rows[key] for _, _, key in newest]
 
     def event_counts(self) -> list[Sequence[Any]]:

@@ -101,9 +101,8 @@ def error_of(error: grpc.RpcError) -> OnefoldError:
             broken = [Violation(v.field, v.description) for d in _of(details, BadRequest) for v in d.field_violations]
             return InvalidInput(broken or [Violation("request", words)])
         case grpc.StatusCode.NOT_FOUND:
-            return next((NotFound(d.resource_type, d.resource_name) for d in _of(details, ResourceInfo)), None) or (
-                OnefoldError(words)
-            )
+            named = (NotFound(d.resource_type, d.resource_name, d.description) for d in _of(details, ResourceInfo))
+            return next(named, None) or OnefoldError(words)
         case grpc.StatusCode.FAILED_PRECONDITION:
             missing = [
                 NotReady(v.subject, v.description) for d in _of(details, PreconditionFailure) for v in d.violations

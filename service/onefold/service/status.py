@@ -95,7 +95,7 @@ def _bad_request(error: InvalidInput) -> Iterator[Message]:
 
 def _resource(error: NotFound) -> Iterator[Message]:
     yield ResourceInfo(
-        resource_type=_cut(error.resource_type), resource_name=_cut(error.key), description="is not known"
+        resource_type=_cut(error.resource_type), resource_name=_cut(error.key), description=_cut(error.why)
     )
 
 
