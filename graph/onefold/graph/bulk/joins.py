@@ -50,23 +50,11 @@ def own(columns: EvidenceColumns, eligible: Links, owner: NDArray[np.int32]) -> 
 # -- 6 to 9: who is one ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The joins that are asked for, matches apart: of the links' records with the owners of their identifiers."""
-
-    links: Links
-    place: NDArray[np.int32]
-    """Of the eligible ones of others than the owner."""
-    owner: NDArray[np.int32]
-
-    def ends(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """The two records of each."""
-        return self.links.record[self.place], self.owner[self.links.identifier[self.place]]
-
-
 def joined(
     columns: EvidenceColumns,
-    asked: Asked,
+    links: Links,
+    owner: NDArray[np.int32],
+    asked: Sequence[NDArray[np.int32]],
     matches: Matches,
     bans: Sequence[tuple[RecordName, RecordName]],
     rules: Rulebook,
@@ -74,32 +62,32 @@ def joined(
 ) -> tuple[NDArray[np.int32], list[Refusal]]:
     """Each record's identity, named by its lowest code, and the refusals in canonical order.
 
-    Joins that no quota could forbid are made in any order; only what hangs together with enough others for a quota
-    to bite is decided in canonical order.
+    ``asked`` are two columns, the records that eligible links join with the owners of their identifiers. Joins that no
+    quota could forbid are made in any order; only what hangs together with enough others for a quota to bite is
+    decided in canonical order.
     """
     code = _codes(columns, bans)
     words = [match for match in columns.matches if match.at <= as_of]
     said = np.array([(code[match.a], code[match.b]) for match in words], np.int32).reshape(-1, 2).T
-    a, b = asked.ends()
-    identity = _components(
-        np.concatenate((a, matches.a, said[0])), np.concatenate((b, matches.b, said[1])), len(columns.records)
-    )
-    tight = _tight(columns, identity, asked.owner, [pair for pair in bans if code.keys() >= set(pair)], code, rules)
+    a, b = np.concatenate((asked[0], matches.a, said[0])), np.concatenate((asked[1], matches.b, said[1]))
+    identity = _components(a, b, len(columns.records))
+    tight = _tight(columns, identity, owner, [pair for pair in bans if code.keys() >= set(pair)], code, rules)
     if not tight:
         return identity, []
     contested = np.zeros(len(identity), np.bool_)
     for components in tight.values():
         contested[components] = True
     contested = contested[identity]
+    eligible = links.where(contested[links.record] & (links.doubt <= rules.most_doubt))
     joins = _joins(
-        asked.links.at(asked.place[contested[a]]),
-        asked.owner,
+        eligible.where(eligible.record != owner[eligible.identifier]),
+        owner,
         matches.at(np.flatnonzero(contested[matches.a])),
         [match for match in words if contested[code[match.a]]],
         code,
     )
     records = np.flatnonzero(contested).astype(np.int32)
-    claims = _claims(columns, asked.links, identity, tight, code, rules, records)
+    claims = _claims(columns, eligible, identity, tight, code, records)
     root, refusals = _decided(columns, records, _in_canonical_order(columns, joins), claims, sorted(tight))
     identity[records] = root
     return identity, refusals
@@ -247,17 +235,13 @@ def _records_of(source: str, columns: EvidenceColumns) -> NDArray[np.int64]:
 
 def _claims(
     columns: EvidenceColumns,
-    links: Links,
+    eligible: Links,
     component: NDArray[np.int32],
     tight: _Tight,
     code: Mapping[RecordName, int],
-    rules: Rulebook,
     records: NDArray[np.int32],
 ) -> list[tuple[int, int, int]]:
     """Which of the contested ``records`` claims what of which quota, by their places; refused joins included."""
-    among = np.zeros(len(component), np.bool_)
-    among[records] = True
-    links = links.where(among[links.record] & (links.doubt <= rules.most_doubt))
     claims: list[tuple[int, int, int]] = []
     for n, quota in enumerate(sorted(tight)):
         if quota.is_ban:
@@ -267,8 +251,8 @@ def _claims(
         if quota.is_source:
             record = what = _records_of(quota.what[0], columns)
         else:
-            of_kind = columns.kind[links.identifier] == columns.kinds.index(quota.what[0])
-            record, what = links.record[of_kind], links.identifier[of_kind]
+            of_kind = columns.kind[eligible.identifier] == columns.kinds.index(quota.what[0])
+            record, what = eligible.record[of_kind], eligible.identifier[of_kind]
         exceeded = np.zeros(len(component), np.bool_)
         exceeded[tight[quota]] = True
         here = exceeded[component[record]]

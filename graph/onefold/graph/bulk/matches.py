@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onefold.graph.bulk.columns import EvidenceColumns, alphabetical
+from onefold.graph.bulk.columns import Bools, EvidenceColumns, alphabetical
 from onefold.graph.bulk.links import Links
 from onefold.graph.bulk.runs import Runs, before, distinct, last_of, noisy_or, packed, within
 from onefold.graph.rulebook import CAP, PPM, Rulebook
@@ -34,19 +33,23 @@ class Matches:
         return Matches(self.a[place], self.b[place], self.doubt[place], self.first_seen[place])
 
 
-def accumulated(columns: EvidenceColumns, links: Links, shareable: NDArray[np.int32], rules: Rulebook) -> Matches:
-    """The accumulated matches, by the links at ``shareable`` places: all those that are :func:`in_common`.
+def candidates(links: Links, rules: Rulebook, records: int) -> NDArray[np.int64]:
+    """Pairs of records at one identifier, one of them there by a link that doesn't join by itself.
 
-    Only a link that doesn't join by itself makes a pair of records a candidate.
+    Packed, the lower code first. For all links to some identifiers.
     """
-    records = len(columns.records)
-    record = links.record[shareable]
-    links = links.at(shareable[(np.bincount(record, minlength=records) > 1)[record]])
-    candidates = distinct(np.concatenate([np.empty(0, np.int64), *_candidates(columns, links, rules)]))
-    index = _Index(links, before(candidates, records), last_of(candidates, records), records)
-    parts = np.array_split(candidates, len(candidates) // _AT_ONCE + 1)
-    found = [_matches(columns, index, part, rules) for part in parts]
-    return Matches(*(np.concatenate([getattr(matches, column) for matches in found]) for column in Matches.__slots__))
+    at = Runs.of(links.identifier)
+    is_weak = links.doubt > rules.most_doubt
+    weak = np.flatnonzero(is_weak & at.spread(at.count > 1))
+    run = np.searchsorted(at.start, weak, side="right") - 1
+    found = []
+    for part in np.split(np.arange(len(weak)), np.flatnonzero(np.diff(np.cumsum(at.count[run]) // _AT_ONCE)) + 1):
+        one = np.repeat(weak[part], at.count[run[part]])
+        other = within(at.start[run[part]], at.count[run[part]])
+        once = (one < other) | ~is_weak[other]  # two weak links meet each other
+        a, b = links.record[one[once]], links.record[other[once]]
+        found.append(distinct(packed((np.minimum(a, b), records), (np.maximum(a, b), records))))
+    return np.concatenate(found)
 
 
 def in_common(links: Links) -> NDArray[np.int64]:
@@ -55,34 +58,37 @@ def in_common(links: Links) -> NDArray[np.int64]:
     return np.flatnonzero(at.spread(at.count > 1))
 
 
-def _candidates(columns: EvidenceColumns, links: Links, rules: Rulebook) -> Iterator[NDArray[np.int64]]:
-    """Pairs of records at one identifier, one of them there by a weak link: packed, the lower code first."""
+def accumulated(
+    columns: EvidenceColumns,
+    links: Links,
+    shareable: NDArray[np.int32],
+    pairs: NDArray[np.int64],
+    rules: Rulebook,
+) -> Matches:
+    """The accumulated matches among the :func:`candidates`, by the links at the places that are :func:`in_common`."""
     records = len(columns.records)
-    at = Runs.of(links.identifier)
-    is_weak = links.doubt > rules.most_doubt
-    weak = np.flatnonzero(is_weak)
-    run = at.spread(np.arange(len(at.start)))[weak]
-    cuts = np.flatnonzero(np.diff(np.cumsum(at.count[run]) // _AT_ONCE)) + 1
-    for part, where in zip(np.split(weak, cuts), np.split(run, cuts), strict=True):
-        one = np.repeat(part, at.count[where])
-        other = within(at.start[where], at.count[where])
-        once = (one < other) | ~is_weak[other]  # two weak links meet each other
-        a, b = links.record[one[once]], links.record[other[once]]
-        yield distinct(packed((np.minimum(a, b), records), (np.maximum(a, b), records)))
+    record = links.record[shareable]
+    several = np.bincount(record, minlength=records) > 1
+    pairs = distinct(pairs)
+    pairs = pairs[several[before(pairs, records)] & several[last_of(pairs, records)]]
+    asked = np.zeros(records, np.bool_)
+    asked[before(pairs, records)] = asked[last_of(pairs, records)] = True
+    index = _Index(links.at(shareable[asked[record]]), asked)
+    parts = np.array_split(pairs, len(pairs) // _AT_ONCE + 1)
+    found = [_matches(columns, index, part, rules) for part in parts]
+    return Matches(*(np.concatenate([getattr(matches, column) for matches in found]) for column in Matches.__slots__))
 
 
 class _Index:
     """The links of some records, by record, and by identifier and record."""
 
-    def __init__(self, links: Links, a: NDArray[np.int64], b: NDArray[np.int64], records: int) -> None:
-        asked = np.zeros(records, np.bool_)
-        asked[a] = asked[b] = True
-        self.links = links = links.where(asked[links.record])
+    def __init__(self, links: Links, asked: Bools) -> None:
+        self.links = links
         # Renumbered, so that what is looked up at random is as small as can be.
         self._number = np.cumsum(asked, dtype=np.int32) - np.int32(1)
         record = self._number[links.record]
         place = np.arange(len(record), dtype=np.int32)
-        by_record = packed((record, records), (place, len(place)))
+        by_record = packed((record, len(asked)), (place, len(place)))
         by_record.sort()
         self._place = last_of(by_record, len(place)).astype(np.int32)
         count = np.bincount(record)
@@ -119,10 +125,10 @@ class _Index:
         return found
 
 
-def _matches(columns: EvidenceColumns, index: _Index, candidates: NDArray[np.int64], rules: Rulebook) -> Matches:
-    """Those of the candidates that have enough in common."""
+def _matches(columns: EvidenceColumns, index: _Index, pairs: NDArray[np.int64], rules: Rulebook) -> Matches:
+    """Those of the pairs that have enough in common."""
     records = len(columns.records)
-    a, b = before(candidates, records).astype(np.int32), last_of(candidates, records).astype(np.int32)
+    a, b = before(pairs, records).astype(np.int32), last_of(pairs, records).astype(np.int32)
     few = np.where(index.count(a) <= index.count(b), a, b)
     mine = index.of(few)
     candidate = np.repeat(np.arange(len(a)), index.count(few))

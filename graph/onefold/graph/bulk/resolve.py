@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from onefold.graph.bulk.columns import ColumnPartition, EvidenceColumns
-from onefold.graph.bulk.joins import Asked, joined, own
+from onefold.graph.bulk.joins import joined, own
 from onefold.graph.bulk.links import Collected, Links, Weighing
-from onefold.graph.bulk.matches import accumulated, in_common
+from onefold.graph.bulk.matches import accumulated, candidates, in_common
 from onefold.graph.greedy import no_garbage_collection
 from onefold.graph.model import Instant
 from onefold.graph.policy import Policy
@@ -33,19 +33,22 @@ def resolve_columns(
     weighing = Weighing(columns, policy, as_of)
     owner = np.full(len(columns.identifiers), -1, np.int32)
     found = Collected(len(columns.record), np.int32, np.int32, np.int32, np.int64)
-    joining = Collected(len(columns.record), np.int32)
+    asked = Collected(len(columns.record), np.int32, np.int32)
     shareable = Collected(len(columns.record), np.int32)
+    pairs = [np.empty(0, np.int64)]
     for block in weighing.links():  # 1 to 3
-        eligible = block.doubt <= rules.most_doubt
-        own(columns, block.where(eligible), owner)  # 5
-        joining.add(found.count + np.flatnonzero(eligible & (block.record != owner[block.identifier])))
+        pairs.append(candidates(block, rules, len(columns.records)))  # 4
         shareable.add(found.count + in_common(block))
+        eligible = block.where(block.doubt <= rules.most_doubt)
+        own(columns, eligible, owner)  # 5
+        owners = owner[eligible.identifier]
+        others = np.flatnonzero(eligible.record != owners)
+        asked.add(eligible.record[others], owners[others])
         found.add(block.record, block.identifier, block.doubt, block.first_seen)
     links = Links(*found.columns())
-    matches = accumulated(columns, links, shareable.columns()[0], rules)  # 4
-    asked = Asked(links, joining.columns()[0], owner)
+    matches = accumulated(columns, links, shareable.columns()[0], np.concatenate(pairs), rules)
     with no_garbage_collection():
-        root, refusals = joined(columns, asked, matches, holding(bans, as_of), rules, as_of)  # 6 to 9
+        root, refusals = joined(columns, links, owner, asked.columns(), matches, holding(bans, as_of), rules, as_of)
     partition = ColumnPartition(
         root,
         owner,
