@@ -94,21 +94,6 @@ on one engine. Members are read after the locks are held, since reads see whatev
 parameter: Neo4j plans a text anew for each order of magnitude of each parameter that is a list.
 """
 
-SCAN_CUSTOMERS: Final = f"""
-MATCH (r:Customer) WHERE r.key > $after WITH r ORDER BY r.key LIMIT $limit
-OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN {_CUSTOMER_ROW} AS row
-"""
-
-SCAN_ORDERS: Final = f"""
-MATCH (r:Order) WHERE r.key > $after WITH r ORDER BY r.key LIMIT $limit
-OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN {_ORDER_ROW} AS row
-"""
-"""What comes with no identity is nobody's, as a customer's order is, and only moves the scan on."""
-
-SCAN_DEVICES: Final = f"""
-MATCH (v:Device) WHERE v.key > $after WITH v ORDER BY v.key LIMIT $limit RETURN {_DEVICE_ROW} AS row
-"""
-
 READ_NOBODYS: Final = {
     "customer": f"""
 UNWIND $keys AS k MATCH (r:Customer {{key: k}}) SET r.lock = $lock WITH r

@@ -59,7 +59,7 @@ def verify(reader: Reader, limit: int = LIMIT) -> list[str]:
 def examine(reader: Reader, limit: int = LIMIT, progress: Progress = lambda done, total: None) -> Finding:
     """Whether all records, identifiers and components stand where the policy says, by all stored evidence.
 
-    The graph may be written to meanwhile: what differs is read again before it is reported. Takes up to 150 bytes of
+    The graph may be written to meanwhile: what differs is read again before it is reported. Takes up to 300 bytes of
     memory a link. Raises Unavailable when the engine goes away.
     """
     stored = scan(reader, progress)

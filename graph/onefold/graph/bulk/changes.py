@@ -65,7 +65,7 @@ def _persons(found: Differences) -> NDArray[np.bool_]:
 
 def _main_parts(before: Nodes, after: Nodes, nodes: int) -> tuple[Nodes, Nodes, NDArray[np.int64]]:
     """Each stored identity, what most of its members should be of, and of how many its members should be."""
-    pair, members = np.unique(before * nodes + after, return_counts=True)
+    pair, members = np.unique(before.astype(np.int64) * nodes + after, return_counts=True)
     by_size = pair[np.lexsort((-members, pair // nodes))]
     identity, first, parts = np.unique(by_size // nodes, return_index=True, return_counts=True)
     return identity, by_size[first] % nodes, parts

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onefold.graph.bulk.columns import codes_of, texts
 from onefold.graph.bulk.expected import Nodes, expected, ties
@@ -124,17 +124,16 @@ class Differences:
         name = self._name
         first, first_stored = _first(should), _first(stored)
 
-        def of(node: np.int64) -> str:
+        def of(node: np.integer[Any]) -> str:
             return f"of {self.stored.ids[int(stored[node])]}" if stored[node] >= 0 else "of none"
 
         outside = np.flatnonzero((should < 0) & (stored >= 0))
         yield _Finding(outside, lambda n: f"{name(outside[n])} should be of no {what} and is {of(outside[n])}")
 
-        placed = np.flatnonzero(should >= 0)
-        lost = placed[(stored[placed] < 0) & (first[should[placed]] == placed)]
+        lost = np.flatnonzero((should >= 0) & (stored < 0) & (first[should] == np.arange(len(should))))
         yield _Finding(lost, lambda n: f"{name(lost[n])} should be of some {what} and is of none")
 
-        apart = placed[stored[placed] != stored[first[should[placed]]]]
+        apart = np.flatnonzero((should >= 0) & (stored != stored[first[should]]))
 
         def in_words(n: int) -> str:
             node, other = apart[n], first[should[apart[n]]]
@@ -142,10 +141,8 @@ class Differences:
 
         yield _Finding(apart, in_words)
 
-        placed = placed[stored[placed] >= 0]
-        other = first_stored[stored[placed]]
-        one = should[placed] != should[other]
-        joined, by = placed[one], other[one]
+        joined = np.flatnonzero((should >= 0) & (stored >= 0) & (should != should[first_stored[stored]]))
+        by = first_stored[stored[joined]]
         yield _Finding(joined, lambda n: f"{name(joined[n])} should not be of one {what} with {name(by[n])}")
 
     def _turned_words(self, n: int) -> str:
@@ -189,10 +186,10 @@ class Differences:
 
         return _Finding(np.array([evidence.record[row] for row, _, _ in wrong], np.int64), words)
 
-    def _name(self, node: np.int64) -> str:
+    def _name(self, node: np.integer[Any]) -> str:
         return self._names(np.array([node]))[0]
 
-    def _names(self, nodes: NDArray[np.int64]) -> list[str]:
+    def _names(self, nodes: Nodes) -> list[str]:
         evidence = self.stored.evidence
         records, identifiers = nodes[nodes < self._records], nodes[nodes >= self._records] - self._records
         return [*texts(evidence.records, records), *texts(evidence.identifiers, identifiers)]
@@ -200,12 +197,12 @@ class Differences:
 
 def _both(stored: Stored, what: str) -> Nodes:
     """Where records and, beyond them, identifiers stand."""
-    return np.concatenate((getattr(stored.records, what), getattr(stored.identifiers, what))).astype(np.int64)
+    return np.concatenate((getattr(stored.records, what), getattr(stored.identifiers, what)))
 
 
 def _first(numbers: Nodes) -> Nodes:
     """For each number the first place that has it, -1 for one that no place has."""
-    first = np.full(numbers.max(initial=-1) + 1, -1, np.int64)
+    first = np.full(max(numbers.max(initial=-1) + 1, 1), -1, np.int32)
     placed = np.flatnonzero(numbers >= 0)[::-1]
     first[numbers[placed]] = placed
     return first

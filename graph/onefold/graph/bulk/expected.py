@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from onefold.graph.bulk.stored import Stored
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import Refusal
 
-Nodes = NDArray[np.int64]
+Nodes = NDArray[np.integer[Any]]
 """Codes of records and, beyond them, of identifiers."""
 
 
@@ -64,7 +65,7 @@ def ties(stored: Stored, inert: Bools, nodes: int, *more: tuple[Nodes, Nodes]) -
         other.append(b)
     ends = np.concatenate(one), np.concatenate(other)
     tied = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(nodes, nodes))
-    label: Nodes = connected_components(tied, directed=False)[1].astype(np.int64)
+    label: Nodes = connected_components(tied, directed=False)[1]
     return label
 
 
@@ -72,8 +73,8 @@ def _identities(stored: Stored, partition: ColumnPartition, inert: Bools) -> Nod
     """Records by their root; identifiers with their owner; one without, on which events hang, by itself."""
     records = len(partition.root)
     owned = partition.owner >= 0
-    of_identifier = np.full(len(partition.owner), -1, np.int64)
+    of_identifier = np.full(len(partition.owner), -1, np.int32)
     of_identifier[owned] = partition.root[partition.owner[owned]]
     anonymous = np.flatnonzero(stored.has_events & ~owned & ~inert)
     of_identifier[anonymous] = records + anonymous
-    return np.concatenate((partition.root.astype(np.int64), of_identifier))
+    return np.concatenate((partition.root, of_identifier))
