@@ -107,7 +107,16 @@ def test_a_deleted_record_is_nobodys_and_an_identity_without_records_still_resol
     assert erased == [[True]]
     assert kinds(writer)[-2:] == ["CHANGED", "ERASED"]
     (back,) = put(writer, customer("web:ann", "email:1", at=NOW + 2))
-    assert back.identity and back.identity != ann.identity
+    assert back.identity not in ("", ann.identity)
+
+
+def test_a_record_comes_back_without_its_links_of_a_kind_that_the_policy_has_dropped(writer: Writer) -> None:
+    put(writer, customer("web:ann"), customer("web:ann", "phone:1", "email:1"), Deletion(ANN, NOW + 1))
+    kinds_kept = {kind: rule for kind, rule in writer.policy.kinds.items() if kind != "phone"}
+    later = replace(writer, policy=writer.policy.model_copy(update={"kinds": kinds_kept}))
+    (answer,) = ingest(later, [Batch([customer("web:ann", "email:1", at=NOW + 2)])])
+    assert isinstance(answer, list)
+    assert answer[0].identity
 
 
 def test_a_guest_order_may_become_a_customers_and_a_guests_again(writer: Writer) -> None:

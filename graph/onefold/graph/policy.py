@@ -197,7 +197,8 @@ class Policy(_Rules):
     accumulated_threshold: Share
     """A pair of records with at least this combined confidence is matched without such a link."""
     max_component: Count = 1000
-    """The size of a component, in records, from which on it is worth an operator's look: commits that touch it are counted and logged."""
+    """The size of a component, in records, from which on it is worth an operator's look: commits that touch it are
+    counted and logged."""
     default_region: str | None = None
     """Where a national phone number is from, if its record doesn't say (ISO 3166-1 alpha-2)."""
     sources: Mapping[Source, SourceRule] = Field(default_factory=dict)

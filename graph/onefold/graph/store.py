@@ -89,7 +89,7 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
             nobodys[of].append(key)
     matched = _take_nobodys(tx, evidence, nobodys, lock)
     _lock_loose(tx, loose, lock)
-    beyond = _take_ended(tx, evidence, touched)
+    beyond = _take_ended(tx, evidence, touched, policy)
     if beyond or not matched <= touched.records:
         touched.records |= matched
         touched.identifiers |= beyond
@@ -140,7 +140,7 @@ def _lock_loose(tx: neo4j.Transaction, loose: Mapping[Label, list[str]], lock: s
                 raise StaleRead(key)
 
 
-def _take_ended(tx: neo4j.Transaction, evidence: Evidence, touched: Touched) -> set[IdentifierKey]:
+def _take_ended(tx: neo4j.Transaction, evidence: Evidence, touched: Touched, policy: Policy) -> set[IdentifierKey]:
     """Take in the ended links of touched records to touched identifiers: what is said now may be older than what ended
     them. Returns the identifiers that must be touched too, since a record that comes back brings its links with it."""
     beyond = set()
@@ -154,7 +154,7 @@ def _take_ended(tx: neo4j.Transaction, evidence: Evidence, touched: Touched) -> 
             record = evidence.records[f"{label}:{key}"]
             if link[0] in touched.identifiers:
                 _take_link(evidence, record, link, stored=False)
-            elif record.identity is None:
+            elif record.identity is None and kind_of(link[0]) in policy.kinds:
                 beyond.add(link[0])
     return beyond
 
