@@ -126,9 +126,9 @@ def subjects(reader: Reader) -> list[Subject]:
 def note(reader: Reader, at: Instant, rng: random.Random) -> Noted:
     noted = Noted(at, membership(reader))
     everybody = subjects(reader)
-    for subject in everybody:
+    for subject in rng.sample(everybody, min(20, len(everybody))):
         noted.found[subject] = or_none(find, reader, subject)
-    for subject in rng.sample(everybody, min(6, len(everybody))):
+    for subject in rng.sample(everybody, min(5, len(everybody))):
         profile = or_none(read_profile, reader, subject)
         component = or_none(fetch_component, reader, subject)
         noted.profiles[subject] = profile and unsighted(profile)
