@@ -111,7 +111,7 @@ def resolve(edges: Edges, policy: Policy, bans: list[Ban], as_of: int, without: 
         if (
             len(common) < 2
             or without == "accumulated"
-            or all((a, v) in eligible and (b, v) in eligible for v in common)
+            or any((a, v) in eligible and (b, v) in eligible for v in common)
         ):
             continue
         chance = 1.0 - prod(1.0 - confidence[a, v] / 1e6 * (confidence[b, v] / 1e6) for v in common)

@@ -150,3 +150,29 @@ def test_a_claim_that_both_sides_have_stands_in_nobodys_way() -> None:
     edges = Edges(links, [Match("customer:web:1", "customer:web:2", 0)])
     partition, refusals = resolve(edges, POLICY)
     assert (len(partition.groups()), refusals) == (1, [])
+
+
+def _orders(count: int) -> Edges:
+    """Guest orders with one email, which joins them, and one cookie, which doesn't."""
+    email = [Link(f"order:shop:{n}", "email:1", "shop", "declared", n) for n in range(count)]
+    return Edges(email + [Link(f"order:shop:{n}", "device:1", "shop", "observed", n) for n in range(count)])
+
+
+def test_hints_are_not_asked_for_where_an_identifier_joins() -> None:
+    partition, _ = resolve(_orders(3), POLICY)
+    assert (len(partition.groups()), partition.accumulated) == (1, {})
+
+
+def test_a_buyers_ten_thousand_guest_orders_are_one_identity_and_no_millions_of_pairs() -> None:
+    partition, refusals = resolve(_orders(10_000), POLICY)
+    assert (len(partition.groups()), refusals) == (1, [])
+
+
+def test_hints_are_no_appeal_against_a_refusal() -> None:
+    """Both have the email, which joins them but for the limit; what else they have in common is not asked."""
+    links = [_link("web:1", "member:1"), _link("web:2", "member:2")]
+    links += [_link(f"web:{n}", "email:1", n) for n in (1, 2)]
+    links += [Link(f"customer:web:{n}", f"device:{d}", "web", "declared", 0) for n in (1, 2) for d in range(4)]
+    partition, refusals = resolve(Edges(links), POLICY)
+    assert (len(partition.groups()), partition.accumulated) == (2, {})
+    assert [r.identifier for r in refusals] == ["email:1"]

@@ -126,3 +126,10 @@ def test_a_ban_on_records_that_are_not_there_keeps_nobody_apart() -> None:
     edges = Edges([Link("customer:web:1", "email:1", "web", "verified", 0)])
     partition, refusals = by_columns(edges, POLICY, [Ban("customer:web:1", "customer:web:2", 0)], None)
     assert (len(partition.groups()), refusals) == (1, [])
+
+
+def test_a_buyers_ten_thousand_guest_orders_are_one_identity_and_no_millions_of_pairs() -> None:
+    email = [Link(f"order:shop:{n}", "email:1", "shop", "declared", n) for n in range(10_000)]
+    cookie = [Link(f"order:shop:{n}", "device:1", "shop", "observed", n) for n in range(10_000)]
+    partition, refusals = by_columns(Edges(email + cookie), POLICY, [], None)
+    assert (len(partition.groups()), partition.accumulated, refusals) == (1, {}, [])

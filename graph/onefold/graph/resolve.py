@@ -12,8 +12,8 @@ The rules, in the order in which the code applies them:
    order, at most 0.999, times the identifier's specificity; rounded to parts per million. Only that integer is
    ever compared, since sums of floats depend on their order.
 3. *Eligible*: the identifier is not shared, and the confidence reaches the policy's link threshold.
-4. *Accumulated match*: two records with two or more unshared identifiers in common, not all eligibly linked,
-   whose combined confidence reaches a threshold of its own.
+4. *Accumulated match*: two records with two or more unshared identifiers in common, none of which is eligibly
+   linked to both, whose combined confidence reaches a threshold of its own.
 5. *Joins.* An identifier belongs with the record of its first eligible link (its owner); every further eligible
    link asks for a join of that record with the owner. Operator and accumulated matches ask for joins too.
 6. *Claims* of an identity: every identifier eligibly linked to its records, refused joins included. Counting
@@ -374,30 +374,47 @@ def _first(identifier: IdentifierKey, links: list[_Link]) -> RecordName:
 
 
 def _accumulated(links: Mapping[IdentifierKey, list[_Link]], weak: list[IdentifierKey], rules: Rulebook) -> list[_Join]:
-    """Matches between records that have several identifiers in common, of which not all join them."""
+    """Matches between records that no single identifier joins, but several together do."""
     of: dict[RecordName, dict[IdentifierKey, _Link]] = defaultdict(dict)
+    joining: dict[RecordName, set[IdentifierKey]] = defaultdict(set)
     for identifier, at in links.items():
         if len(at) > 1:
             for link in at:
                 of[link[2]][identifier] = link
-    candidates = {
-        (a, b) if a < b else (b, a)
-        for identifier in weak
-        for doubt, _, a in links[identifier]
-        if doubt > rules.most_doubt and len(of[a]) > 1
-        for _, _, b in links[identifier]
-        if a != b and len(of[b]) > 1
-    }
+                if link[0] <= rules.most_doubt:
+                    joining[link[2]].add(identifier)
     matches = []
-    for a, b in candidates:
+    for a, b in {pair for identifier in weak for pair in _candidates(links[identifier], of, joining, rules)}:
         common = sorted(of[a].keys() & of[b].keys())
-        if len(common) < 2:
+        if len(common) < 2 or not joining[a].isdisjoint(joining[b]):
             continue
         both = [(of[a][v], of[b][v]) for v in common]
         ppm = in_ppm(min(noisy_or((PPM - x[0]) / PPM * ((PPM - y[0]) / PPM) for x, y in both), CAP))
         if ppm >= rules.accumulated_threshold:
             matches.append(_Join(a, b, None, PPM - ppm, max(max(x[1], y[1]) for x, y in both)))
     return matches
+
+
+def _candidates(
+    at: list[_Link],
+    of: Mapping[RecordName, Collection[IdentifierKey]],
+    joining: Mapping[RecordName, Collection[IdentifierKey]],
+    rules: Rulebook,
+) -> Iterator[tuple[RecordName, RecordName]]:
+    """Pairs of records at an identifier, one of them there by a link that doesn't join.
+
+    Those that the most common of their other identifiers joins are no pairs among themselves: ten thousand guest orders
+    with one email and one cookie are not fifty million.
+    """
+    records = [record for _, _, record in at if len(of[record]) > 1]
+    counts = Counter(v for record in records for v in joining[record])
+    most_common = max(counts, key=counts.__getitem__, default="")
+    others = [record for record in records if most_common not in joining[record]]
+    for doubt, _, a in at:
+        if doubt > rules.most_doubt and len(of[a]) > 1:
+            for b in others if most_common in joining[a] else records:
+                if a != b:
+                    yield (a, b) if a < b else (b, a)
 
 
 # -- rules 6, 8, 9: plain components, and the ordered greedy where a quota could bite ---------------------------------

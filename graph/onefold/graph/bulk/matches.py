@@ -33,50 +33,85 @@ class Matches:
         return Matches(self.a[place], self.b[place], self.doubt[place], self.first_seen[place])
 
 
-def candidates(links: Links, rules: Rulebook, records: int) -> NDArray[np.int64]:
-    """Pairs of records at one identifier, one of them there by a link that doesn't join by itself.
-
-    Packed, the lower code first. For all links to some identifiers.
-    """
-    at = Runs.of(links.identifier)
-    is_weak = links.doubt > rules.most_doubt
-    weak = np.flatnonzero(is_weak & at.spread(at.count > 1))
-    run = np.searchsorted(at.start, weak, side="right") - 1
-    found = []
-    for part in np.split(np.arange(len(weak)), np.flatnonzero(np.diff(np.cumsum(at.count[run]) // _AT_ONCE)) + 1):
-        one = np.repeat(weak[part], at.count[run[part]])
-        other = within(at.start[run[part]], at.count[run[part]])
-        once = (one < other) | ~is_weak[other]  # two weak links meet each other
-        a, b = links.record[one[once]], links.record[other[once]]
-        found.append(distinct(packed((np.minimum(a, b), records), (np.maximum(a, b), records))))
-    return np.concatenate(found)
-
-
 def in_common(links: Links) -> NDArray[np.int64]:
     """The places of those links whose identifier has several."""
     at = Runs.of(links.identifier)
     return np.flatnonzero(at.spread(at.count > 1))
 
 
-def accumulated(
-    columns: EvidenceColumns,
-    links: Links,
-    shareable: NDArray[np.int32],
-    pairs: NDArray[np.int64],
-    rules: Rulebook,
-) -> Matches:
-    """The accumulated matches among the :func:`candidates`, by the links at the places that are :func:`in_common`."""
+def accumulated(columns: EvidenceColumns, links: Links, shareable: NDArray[np.int32], rules: Rulebook) -> Matches:
+    """Matches between records that no single identifier joins, by the links that are :func:`in_common`."""
     records = len(columns.records)
     record = links.record[shareable]
-    several = np.bincount(record, minlength=records) > 1
-    pairs = distinct(pairs)
-    pairs = pairs[several[before(pairs, records)] & several[last_of(pairs, records)]]
+    several = (np.bincount(record, minlength=records) > 1)[record]
+    place, record = shareable[several], record[several]
+    pairs = _candidates(record, links.identifier[place], links.doubt[place] > rules.most_doubt, columns)
     asked = np.zeros(records, np.bool_)
     asked[before(pairs, records)] = asked[last_of(pairs, records)] = True
-    index = _Index(links.at(shareable[asked[record]]), asked)
+    index = _Index(links.at(place[asked[record]]), asked)
     parts = np.array_split(pairs, len(pairs) // _AT_ONCE + 1)
     found = [_matches(columns, index, part, rules) for part in parts]
     return Matches(*(np.concatenate([getattr(matches, column) for matches in found]) for column in Matches.__slots__))
+
+
+def _candidates(
+    record: NDArray[np.int32], identifier: NDArray[np.int32], is_weak: Bools, columns: EvidenceColumns
+) -> NDArray[np.int64]:
+    """Pairs of records at one identifier, one of them there by a link that doesn't join: packed, the lower code first.
+
+    Records that the most common of their identifiers joins are no pairs among themselves: ten thousand guest orders
+    with one email and one cookie are not fifty million.
+    """
+    records, none = len(columns.records), len(columns.identifiers)
+    at = Runs.of(identifier)
+    hinted = np.flatnonzero(at.spread(np.logical_or.reduceat(is_weak, at.start)) if len(at.start) else is_weak)
+    asked = np.zeros(records, np.bool_)
+    asked[record[hinted]] = True
+    joins = np.flatnonzero(asked[record] & ~is_weak)
+    group = _most_common(record[joins], identifier[joins], at.spread(at.count)[joins], columns)[record[hinted]]
+    alone = np.flatnonzero(group == none)
+    group[alone] += alone
+    # By identifier and group, so that at an identifier the others are what stands before and after one's own group.
+    key = packed((identifier[hinted], none), (group, none + len(group)))
+    order = np.argsort(key, kind="stable")
+    record, is_weak, key = record[hinted][order], is_weak[hinted][order], key[order]
+    own, at = Runs.of(key), Runs.of(before(key, none + len(group)))
+    weak = np.flatnonzero(is_weak)
+    own_start, own_count, start, count = (
+        np.repeat(values, repeats)[weak]
+        for values, repeats in (
+            (own.start, own.count),
+            (own.count, own.count),
+            (at.start, at.count),
+            (at.count, at.count),
+        )
+    )
+    others = count - own_count
+    found = [np.empty(0, np.int64)]
+    for part in np.split(np.arange(len(weak)), np.flatnonzero(np.diff(np.cumsum(others) // _AT_ONCE)) + 1):
+        one = np.repeat(weak[part], others[part])
+        other = within(start[part], others[part])
+        other += np.where(
+            other >= np.repeat(own_start[part], others[part]), np.repeat(own_count[part], others[part]), 0
+        )
+        once = (one < other) | ~is_weak[other]  # two weak links meet each other
+        a, b = record[one[once]], record[other[once]]
+        found.append(distinct(packed((np.minimum(a, b), records), (np.maximum(a, b), records))))
+    return distinct(np.concatenate(found))
+
+
+def _most_common(
+    record: NDArray[np.int32], identifier: NDArray[np.int32], links: NDArray[np.int64], columns: EvidenceColumns
+) -> NDArray[np.int64]:
+    """For each record the one of its identifiers that has most links; beyond all codes where there is none."""
+    none = len(columns.identifiers)
+    key = packed((record, len(columns.records)), (links, int(links.max(initial=0)) + 1), (identifier, none))
+    key.sort()
+    record = before(before(key, none), int(links.max(initial=0)) + 1).astype(np.int32)
+    of_record = Runs.of(record)
+    chosen = np.full(len(columns.records), none, np.int64)
+    chosen[record[of_record.start]] = last_of(key[of_record.start + of_record.count - 1], none)
+    return chosen
 
 
 class _Index:
@@ -135,6 +170,8 @@ def _matches(columns: EvidenceColumns, index: _Index, pairs: NDArray[np.int64], 
     theirs = index.beside(mine, (a + b - few)[candidate])
     both = theirs >= 0
     both &= (np.bincount(candidate[both], minlength=len(a)) > 1)[candidate]
+    join = both & (np.maximum(index.links.doubt[mine], index.links.doubt[theirs]) <= rules.most_doubt)
+    both &= (np.bincount(candidate[join], minlength=len(a)) == 0)[candidate]
     candidate, mine, theirs = candidate[both], mine[both], theirs[both]
     common = Runs.of(candidate)
     doubt, seen = index.links.doubt, index.links.first_seen

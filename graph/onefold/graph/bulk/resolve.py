@@ -9,7 +9,7 @@ import numpy as np
 from onefold.graph.bulk.columns import ColumnPartition, EvidenceColumns
 from onefold.graph.bulk.joins import joined, own
 from onefold.graph.bulk.links import Collected, Links, Weighing
-from onefold.graph.bulk.matches import accumulated, candidates, in_common
+from onefold.graph.bulk.matches import accumulated, in_common
 from onefold.graph.greedy import no_garbage_collection
 from onefold.graph.model import Instant
 from onefold.graph.policy import Policy
@@ -35,9 +35,7 @@ def resolve_columns(
     found = Collected(len(columns.record), np.int32, np.int32, np.int32, np.int64)
     asked = Collected(len(columns.record), np.int32, np.int32)
     shareable = Collected(len(columns.record), np.int32)
-    pairs = [np.empty(0, np.int64)]
     for block in weighing.links():  # 1 to 3
-        pairs.append(candidates(block, rules, len(columns.records)))  # 4
         shareable.add(found.count + in_common(block))
         eligible = block.where(block.doubt <= rules.most_doubt)
         own(columns, eligible, owner)  # 5
@@ -46,7 +44,7 @@ def resolve_columns(
         asked.add(eligible.record[others], owners[others])
         found.add(block.record, block.identifier, block.doubt, block.first_seen)
     links = Links(*found.columns())
-    matches = accumulated(columns, links, shareable.columns()[0], np.concatenate(pairs), rules)
+    matches = accumulated(columns, links, shareable.columns()[0], rules)  # 4
     with no_garbage_collection():
         root, refusals = joined(columns, links, owner, asked.columns(), matches, holding(bans, as_of), rules, as_of)
     partition = ColumnPartition(
