@@ -184,10 +184,22 @@ def differences(graph: Memory, items: Iterable[Item | OwnItem]) -> list[str]:
     }
     return [
         *(f"{link} should {'' if link in truth.edges.links else 'not '}hold" for link in stored ^ {*truth.edges.links}),
+        *_versions(graph, truth),
         *_membership(graph, truth, partition),
         *_identifiers(graph, truth, partition),
         *_components(graph, truth, partition),
     ]
+
+
+def _versions(graph: Memory, truth: Said) -> Iterator[str]:
+    for name, digest in truth.digests.items():
+        if name not in graph.records or graph.records[name].digest != digest:
+            yield f"{name} should be as its latest version says"
+    for key, order in graph.orders.items():
+        if order.placed_by != truth.placed.get(f"order:{key}"):
+            yield f"order {key} should be that of {truth.placed.get(f'order:{key}')}, and is that of {order.placed_by}"
+    if graph.events != truth.events:
+        yield f"these events are there or should be, and not both: {graph.events ^ truth.events}"
 
 
 def _membership(graph: Memory, truth: Said, partition: Partition) -> Iterator[str]:

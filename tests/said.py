@@ -35,7 +35,8 @@ from onefold.graph.resolve import Ban, Edges, Link, Match
 class _Version(NamedTuple):
     observed_at: Instant
     digest: str
-    claimed: bool = False
+    customer: RecordName | None = None
+    """Whose order it is; None for a guest order and for a customer."""
     said: frozenset[Assertion] = frozenset()
 
 
@@ -56,6 +57,11 @@ class Said:
     bans: list[Ban]
     devices: frozenset[IdentifierKey]
     """Devices on which something happened."""
+    events: frozenset[str]
+    digests: dict[RecordName, str]
+    """Of the latest version of each customer and order."""
+    placed: dict[RecordName, RecordName]
+    """Orders that are there, and whose they are."""
 
 
 def said(items: Iterable[Item | OwnItem]) -> Said:
@@ -71,7 +77,7 @@ def said(items: Iterable[Item | OwnItem]) -> Said:
 
     def lives(record: RecordName) -> bool:
         version = latest.get(record, _NONE)
-        return not version.claimed and version.observed_at > deleted_at.get(record, NEVER - 1)
+        return version.customer is None and version.observed_at > deleted_at.get(record, NEVER - 1)
 
     def holds(sight: _Sight) -> bool:
         version = latest.get(sight.record, _NONE)
@@ -106,6 +112,13 @@ def said(items: Iterable[Item | OwnItem]) -> Said:
         ),
         bans=_standing_bans(items),
         devices=frozenset(i.device for i in items if isinstance(i, Event) and i.device and i.customer is None),
+        events=frozenset(i.key for i in items if isinstance(i, Event)),
+        digests={record: version.digest for record, version in latest.items()},
+        placed={
+            record: version.customer
+            for record, version in latest.items()
+            if version.customer is not None and version.observed_at > deleted_at.get(record, NEVER)
+        },
     )
 
 
@@ -143,10 +156,9 @@ def _latest_versions(items: Iterable[Item | OwnItem]) -> dict[RecordName, _Versi
     versions: dict[RecordName, list[_Version]] = defaultdict(list)
     for item in items:
         if isinstance(item, Customer):
-            version = _Version(item.observed_at, _customer_digest(item), False, frozenset(item.assertions))
+            version = _Version(item.observed_at, _customer_digest(item), None, frozenset(item.assertions))
         elif isinstance(item, Order):
-            claimed = item.customer is not None
-            version = _Version(item.observed_at, _order_digest(item), claimed, frozenset(item.assertions))
+            version = _Version(item.observed_at, _order_digest(item), item.customer, frozenset(item.assertions))
         else:
             continue
         versions[item.name].append(version)

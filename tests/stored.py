@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from onefold.graph.audit import verify_log
-from onefold.graph.evidence import IdentifierState, LinkState, RecordState
+from onefold.graph.evidence import IdentifierState, LinkState, OrderState, RecordState
 from onefold.graph.model import Item, OwnItem
 from onefold.graph.policy import LINK_TYPES, ORDER_LINK_TYPES
 from onefold.graph.reader import Reader
@@ -13,11 +13,13 @@ from onefold.graph.verify import verify
 from tests.memory import Memory, differences
 
 RECORDS = """
-MATCH (r:{label}) OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN r.key, i.id, r.component
+MATCH (r:{label}) OPTIONAL MATCH (r)-[:MEMBER_OF]->(i:Identity) RETURN r.key, i.id, r.component, r.digest
 """
 LINKS = """
 MATCH (r:{label})-[l:{types}]->(v) RETURN r.key, v.key, l.source, l.assurance, l.first_seen.epochMillis
 """
+ORDERS = "MATCH (o:Order) RETURN o.key, COLLECT { MATCH (o)<-[:PLACED]-(c:Customer) RETURN 'customer:' + c.key }"
+EVENTS = "MATCH (e:Event) RETURN e.key"
 IDENTIFIERS = "MATCH (v:{label}) RETURN v.key, v.identity, v.component, coalesce(v.shared, false)"
 DECISIONS = "MATCH (d:Decision) RETURN d.sequence, d.identity, d.members, d.origins ORDER BY d.sequence"
 ENDS = """
@@ -28,8 +30,8 @@ RETURN i.id, COUNT {{ (i)-[:MERGED_INTO]->() }}, COUNT {{ (i)-[:MERGED_INTO]->({
 
 
 def faults(reader: Reader, items: Iterable[Item | OwnItem]) -> list[str]:
-    """What is stored otherwise than all that these items say would have it, in words: links, identities, owners,
-    shared flags, components, ids and the log."""
+    """What is stored otherwise than all that these items say would have it, in words: versions, orders, events, links,
+    identities, owners, shared flags, components, ids and the log."""
     graph = memory_of(reader)
     return [*differences(graph, items), *verify(reader), *_log_faults(reader, graph), *_retired_faults(reader)]
 
@@ -38,14 +40,17 @@ def memory_of(reader: Reader) -> Memory:
     """The stored graph, as far as it says who is who and why."""
     graph = Memory(reader.policy)
     for label, types in (("Customer", LINK_TYPES), ("Order", ORDER_LINK_TYPES)):
-        for key, identity, component in reader.rows(RECORDS.format(label=label)):
+        for key, identity, component, digest in reader.rows(RECORDS.format(label=label)):
             name = f"{label.lower()}:{key}"
-            graph.records[name] = RecordState(name, identity, component)
+            graph.records[name] = RecordState(name, identity, component, digest=digest or "")
         for key, *link, first_seen in reader.rows(LINKS.format(label=label, types="|".join(types.values()))):
             graph.records[f"{label.lower()}:{key}"].links[tuple(link)] = LinkState(first_seen, stored=True)
     for label in LINK_TYPES:
         for key, identity, component, shared in reader.rows(IDENTIFIERS.format(label=label)):
             graph.identifiers[key] = IdentifierState(key, identity, component, shared, label=label)
+    for key, customers in reader.rows(ORDERS):
+        graph.orders[key] = OrderState(placed_by=" and ".join(customers) or None)
+    graph.events = {key for (key,) in reader.rows(EVENTS)}
     return graph
 
 
