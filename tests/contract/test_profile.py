@@ -13,7 +13,19 @@ from onefold.graph.component import Component
 from onefold.graph.errors import NotFound
 from onefold.graph.fetch import fetch_component
 from onefold.graph.ingest import Batch, Outcome, Writer, ingest
-from onefold.graph.model import TRAITS, Assertion, Assurance, Customer, Event, Item, Order, PropertyValue, Refund
+from onefold.graph.model import (
+    TRAITS,
+    Assertion,
+    Assurance,
+    Customer,
+    Deletion,
+    Event,
+    Item,
+    Order,
+    PropertyValue,
+    Refund,
+    Withdrawal,
+)
 from onefold.graph.network import Edge, Network, network
 from onefold.graph.profile import Activity, Part, Profile, ProfileIdentifier, Spending, TraitValue, read_profile
 from onefold.graph.reader import Reader
@@ -153,7 +165,7 @@ def test_an_anonymous_identity_has_a_profile(writer: Writer, reader: Reader) -> 
 
 def test_identifiers_are_as_in_the_identitys_graph(writer: Writer, reader: Reader) -> None:
     # Few values for many records: specificity, sharing and the counting of guest orders all have something to do.
-    items = [i for i in make.stream(21, 60) if not isinstance(i, Event)]
+    items = [i for i in make.stream(21, 140) if not isinstance(i, Event | Deletion | Withdrawal)]
     put(writer, *items, make.customer("web:1", "email:1", "phone:1", "member:1", "device:1", "email:n/a"))
     shared, confidences = set(), set()
     for customer in sorted({i.name for i in items if isinstance(i, Customer)} | {"customer:web:1"}):
