@@ -87,8 +87,8 @@ SKEWS: dict[str, tuple[list[Item], list[Item], list[Item]]] = {
     ),
     "an operator speaks of a record that the other moves": (
         [
-            *(make.customer(f"web:{n}", "phone:1") for n in (3, 4)),
-            make.customer("web:1", "email:1"),
+            *(make.customer(f"web:{n}", "email:1") for n in (3, 4)),
+            make.customer("web:1", "phone:1"),
             make.customer("web:9"),
         ],
         [OperatorBan("customer:web:1", "customer:web:9", "ann", "not the same", NOW + 1)],
