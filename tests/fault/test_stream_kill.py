@@ -18,6 +18,7 @@ import grpc
 from neo4j.exceptions import DriverError
 
 from onefold.graph import embedded, policy
+from onefold.graph.audit import verify_log
 from onefold.graph.endpoint import Endpoint
 from onefold.graph.errors import Unavailable
 from onefold.graph.reader import Reader
@@ -117,6 +118,7 @@ def assert_kept_in(reader: Reader, writer: Writer) -> None:
     found = {row[0]: set(row[1]) for row in reader.rows(LINKS)}
     assert {key: found.get(key) for key in writer.acknowledged} == writer.acknowledged
     assert verify(reader) == []
+    assert verify_log(reader).fault == ""
 
 
 def test_kill_9_of_the_service_loses_nothing_acknowledged(tmp_path: Path) -> None:
