@@ -15,7 +15,7 @@ from onefold.graph.reader import Reader
 from onefold.graph.store import seal
 
 ROW: Final = """d.id, d.sequence, d.kind, d.actor, d.reason, d.members, d.origins, d.identity, d.causes,
-  COLLECT { MATCH (d)-[:AFFECTED]->(i:Identity) WITH i.id AS id ORDER BY id RETURN id } AS affected,
+  COLLECT { MATCH (d)-[:AFFECTED]->(i:Identity) RETURN i.id } AS affected,
   d.policy_version, d.at.epochMillis, d.prev_hash, d.hash"""
 """One decision ``d`` as :func:`logged_of` reads it."""
 
@@ -175,7 +175,10 @@ class _Stored:
         identity = content[7]
         first = [identity] if identity in affected else []
         return cls(
-            row[1], [*content, [*first, *(i for i in affected if i != identity)]], (policy_version, at, prev_hash), hash
+            row[1],
+            [*content, [*first, *sorted(i for i in affected if i != identity)]],
+            (policy_version, at, prev_hash),
+            hash,
         )
 
 
@@ -216,7 +219,7 @@ def logged_of(row: Any) -> Logged:
     decision = Decision(
         id=id,
         kind=DecisionKind(kind),
-        identities=(identity, *(other for other in affected if other != identity)),
+        identities=(identity, *sorted(i for i in affected if i != identity)),
         # Who is said to have come from where it came to has left for nobody.
         moves=tuple(Move(m, o, "" if o == identity else identity) for m, o in zip(members, origins, strict=True)),
         causes=tuple(causes),

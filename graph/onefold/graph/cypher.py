@@ -75,10 +75,10 @@ CALL () {
   UNWIND $keys.external_ids AS k MATCH (n:ExternalId {key: k})
   RETURN k AS name, n.component AS component, n.identity AS identity, n.shared AS shared, n.events AS events
 }
+WITH name, component, identity, shared, events ORDER BY component
 WITH collect([name, component, identity, shared, events]) AS touched, collect(DISTINCT component) AS components
 CALL (components) {
-  UNWIND components AS c WITH c ORDER BY c
-  MATCH (i:Identity {id: c}) SET i.lock = $lock
+  UNWIND components AS c MATCH (i:Identity {id: c}) SET i.lock = $lock
   RETURN count(*) AS locked
 }
 """
