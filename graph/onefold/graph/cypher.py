@@ -7,11 +7,20 @@ thousand links, a record never has.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from onefold.graph.policy import LINK_TYPES, ORDER_LINK_TYPES
+from onefold.graph.policy import LINK_TYPES, ORDER_LINK_TYPES, Label
 
 IDENTIFIER_LABELS: Final = tuple(LINK_TYPES)
+
+IDENTIFIER_PARAMETERS: Final[Mapping[Label, str]] = {
+    "Email": "emails",
+    "Phone": "phones",
+    "Device": "devices",
+    "ExternalId": "external_ids",
+}
+"""What a text's parameter calls the identifiers of each label."""
 
 RECORD_LABELS: Final = {"customer": "Customer", "order": "Order"}
 
@@ -161,11 +170,6 @@ RETURN o.key, o.observed_at.epochMillis, o.digest, o.deleted_at.epochMillis, c.k
 
 READ_EVENTS: Final = "UNWIND $events AS k MATCH (e:Event {key: k}) RETURN e.key"
 
-CREATE_IDENTITIES: Final = """
-UNWIND $rows AS r
-CREATE (:Identity {id: r[0], anonymous: r[1], created_at: datetime({epochMillis: $now})})
-"""
-
 SPLIT_IDENTITIES: Final = "UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.split = true"
 
 ERASE_IDENTITIES: Final = """
@@ -173,14 +177,6 @@ UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.erased_at = datetime({epoch
 """
 
 NAME_IDENTITIES: Final = "UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.anonymous = false"
-
-CREATE_IDENTIFIERS: Final = {
-    label: f"""
-UNWIND $rows AS r
-CREATE (:{label} {{key: r[0], kind: r[1], value: r[2], component: r[3], identity: r[4], shared: r[5], events: r[6]}})
-"""
-    for label in IDENTIFIER_LABELS
-}
 
 PLACE_IDENTIFIERS: Final = {
     label: f"""
@@ -199,26 +195,47 @@ _NEW_LINK: Final = """{source: l[1], assurance: l[2], confidence: l[3], first_se
     last_seen: datetime({epochMillis: l[5]}), observations: l[6], stated_by: l[7],
     recorded_at: datetime({epochMillis: $now})}"""
 
-CREATE_CUSTOMERS: Final = (
+_NEW_LINKS: Final = "".join(
+    f"""  CALL (c, links) {{
+    UNWIND links[{place}] AS l MATCH (v:{label} {{key: l[0]}}) CREATE (c)-[:{type_} {_NEW_LINK}]->(v)
+    RETURN count(*) AS n{place}
+  }}
+"""
+    for place, (label, type_) in enumerate(LINK_TYPES.items())
+)
+
+CREATE: Final = (
     """
-UNWIND $rows AS r MATCH (i:Identity {id: r[1]})
-CREATE (c:Customer {key: r[0]})-[:MEMBER_OF]->(i)
-SET c += r[2], c.created_at = datetime({epochMillis: $now}),
-    c.recorded_at = CASE WHEN r[3] IS NULL THEN null ELSE datetime({epochMillis: $now}) END,
-    c.observed_at = CASE WHEN r[3] IS NULL THEN null ELSE datetime({epochMillis: r[3]}) END
-WITH c, r[4] AS links
+CALL () {
+  UNWIND $rows.identities AS r
+  CREATE (:Identity {id: r[0], anonymous: r[1], created_at: datetime({epochMillis: $now})})
+  RETURN count(*) AS identities
+}
 """
     + "".join(
-        f"""CALL (c, links) {{
-  UNWIND links[{place}] AS l MATCH (v:{label} {{key: l[0]}}) CREATE (c)-[:{type_} {_NEW_LINK}]->(v)
-  RETURN count(*) AS n{place}
+        f"""CALL () {{
+  UNWIND $rows.{parameter} AS r
+  CREATE (:{label} {{key: r[0], kind: r[1], value: r[2], component: r[3], identity: r[4], shared: r[5], events: r[6]}})
+  RETURN count(*) AS {parameter}
 }}
 """
-        for place, (label, type_) in enumerate(LINK_TYPES.items())
+        for label, parameter in IDENTIFIER_PARAMETERS.items()
     )
-    + "RETURN count(*)"
+    + f"""CALL () {{
+  UNWIND $rows.customers AS r MATCH (i:Identity {{id: r[1]}})
+  CREATE (c:Customer {{key: r[0]}})-[:MEMBER_OF]->(i)
+  SET c += r[2], c.created_at = datetime({{epochMillis: $now}}),
+    c.recorded_at = CASE WHEN r[3] IS NULL THEN null ELSE datetime({{epochMillis: $now}}) END,
+    c.observed_at = CASE WHEN r[3] IS NULL THEN null ELSE datetime({{epochMillis: r[3]}}) END
+  WITH c, r[4] AS links
+{_NEW_LINKS}  RETURN count(*) AS customers
+}}
+RETURN customers
+"""
 )
-"""New customers with their links, by identifier label: one look at each record, where links apart would need two."""
+"""New identities, identifiers and customers, each where there are any; a new customer with its links, by identifier
+label: one look at each record, where links apart would need two. This is what most commits write, so it is one text:
+each statement more is a round trip."""
 
 CREATE_NOBODYS: Final = {
     record: f"""
@@ -493,16 +510,12 @@ RETURN coalesce(h.sequence, 0) AS sequence, coalesce(h.hash, '') AS hash, coales
 """
 
 APPEND_DECISIONS: Final = """
-UNWIND $rows AS r
+MATCH (h:DecisionLog {key: 'head'}) SET h.sequence = $sequence, h.hash = $hash, h.at = datetime({epochMillis: $now})
+WITH h UNWIND $rows AS r
 CREATE (d:Decision {id: r[0], sequence: r[1], kind: r[2], actor: r[3], reason: r[4], members: r[5], origins: r[6],
   identity: r[7], causes: r[8], policy_version: $policy_version, at: datetime({epochMillis: $now}),
   prev_hash: $prev_hash, hash: $hash})
 WITH d, r UNWIND r[9] AS id MATCH (i:Identity {id: id}) CREATE (d)-[:AFFECTED]->(i)
-"""
-
-ADVANCE_LOG: Final = """
-MATCH (h:DecisionLog {key: 'head'})
-SET h.sequence = $sequence, h.hash = $hash, h.at = datetime({epochMillis: $now})
 """
 
 READ_ANSWERS: Final = "UNWIND $requests AS k MATCH (q:Request {key: k}) RETURN q.key, q.items, q.answer"

@@ -165,7 +165,11 @@ def write(tx: neo4j.Transaction, evidence: Evidence, plan: Plan, policy: Policy,
     The log's head is locked by the last statements only, so that commits wait for one another as briefly as can be.
     Raises StaleRead if an identifier that the batch took for shared is so no longer.
     """
-    for text, rows in _statements(evidence, plan, policy):
+    links = _Links(evidence, policy)
+    new = _new_rows(evidence, plan, policy, links)
+    if any(new.values()):
+        tx.run(cypher.CREATE, rows=new, now=now).consume()
+    for text, rows in _statements(evidence, plan, links):
         if rows:
             tx.run(text, rows=_Unspelled(rows), now=now).consume()
     believed = _believed_shared(evidence)
@@ -240,17 +244,14 @@ class _Unspelled(list[Any]):
 
 
 def _keys_by_label(touched: Touched, policy: Policy) -> dict[str, list[str]]:
-    names = ("customers", "orders", "emails", "phones", "devices", "external_ids")
+    names = ("customers", "orders", *cypher.IDENTIFIER_PARAMETERS.values())
     keys: dict[str, list[str]] = {name: _Unspelled() for name in names}
     for name in sorted(touched.records):
         label, key = split_name(name)
         keys["customers" if label == "customer" else "orders"].append(key)
     for key in sorted(touched.identifiers):
-        keys[_PARAMETER[policy.kind(kind_of(key)).label]].append(key)
+        keys[cypher.IDENTIFIER_PARAMETERS[policy.kind(kind_of(key)).label]].append(key)
     return keys
-
-
-_PARAMETER = {"Email": "emails", "Phone": "phones", "Device": "devices", "ExternalId": "external_ids"}
 
 
 def take_members(evidence: Evidence, customers: Rows, orders: Rows, devices: Rows) -> None:
@@ -339,16 +340,42 @@ def _take_identifier(
 # -- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tuple[str, Rows]]:
-    """Each text with its rows, in an order in which every row finds what it refers to."""
-    yield cypher.CREATE_IDENTITIES, [[i, anonymous] for i, anonymous in plan.new_identities.items()]
+def _new_rows(evidence: Evidence, plan: Plan, policy: Policy, links: _Links) -> dict[str, Rows]:
+    """The rows of :data:`onefold.graph.cypher.CREATE`."""
+    rows: dict[str, Rows] = {
+        name: _Unspelled() for name in ("identities", "customers", *cypher.IDENTIFIER_PARAMETERS.values())
+    }
+    rows["identities"] += ([identity, anonymous] for identity, anonymous in plan.new_identities.items())
+    for key, identifier in evidence.identifiers.items():
+        if not identifier.stored:
+            kind, _, value = key.partition(":")
+            to = plan.identifiers[key]
+            rows[cypher.IDENTIFIER_PARAMETERS[policy.kind(kind).label]].append(
+                [key, kind, value, to.component, to.identity, to.shared, identifier.has_events]
+            )
+    for name in _said(evidence):
+        record, placed = evidence.records[name], plan.records[name]
+        if name.startswith("customer:") and not record.stored and record.live:
+            key = split_name(name)[1]
+            properties = _customer_properties(key, evidence.customers.get(name), record.digest, placed.component)
+            known = _known(record.observed_at)
+            rows["customers"].append([key, placed.identity, properties, known, links.of_new_customer(name)])
+    return rows
+
+
+def _said(evidence: Evidence) -> Iterable[RecordName]:
+    """The records that are new, or of which there is a new version."""
+    return {**evidence.changed, **evidence.customers}
+
+
+def _statements(evidence: Evidence, plan: Plan, links: _Links) -> Iterator[tuple[str, Rows]]:
+    """Each text with its rows, in an order in which every row finds what it refers to: what is new is there."""
     yield cypher.NAME_IDENTITIES, plan.named
     yield cypher.SPLIT_IDENTITIES, sorted(plan.split)
     yield cypher.ERASE_IDENTITIES, plan.erased
-    yield from _identifier_statements(evidence, plan, policy)
-    links = _Links(evidence, policy)
+    yield from _placed_identifiers(evidence, plan)
     yield from _version_statements(evidence)
-    yield from _customer_statements(evidence, plan, links)
+    yield from _customer_statements(evidence, plan)
     yield from _order_statements(evidence)
     yield from _standing_statements(evidence, plan, links)
     yield from links.statements()
@@ -357,20 +384,13 @@ def _statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tupl
     yield cypher.RETIRE_IDENTITIES, [[old, new, decision] for old, (new, decision) in plan.retired.items()]
 
 
-def _identifier_statements(evidence: Evidence, plan: Plan, policy: Policy) -> Iterator[tuple[str, Rows]]:
-    created: dict[str, Rows] = defaultdict(list)
-    placed: dict[str, Rows] = defaultdict(list)
+def _placed_identifiers(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Rows]]:
+    placed: dict[Label, Rows] = defaultdict(list)
     for key, state in evidence.identifiers.items():
-        kind, _, value = key.partition(":")
-        # A stored one may be of a kind that the policy in force does not know.
-        label = state.label or policy.kind(kind).label
         to = plan.identifiers[key]
-        if not state.stored:
-            created[label].append([key, kind, value, to.component, to.identity, to.shared, state.has_events])
-        elif (state.component, state.identity, state.shared) != _as_stored(to):
-            placed[label].append([key, to.component, to.identity, to.shared])
+        if state.label is not None and (state.component, state.identity, state.shared) != _as_stored(to):
+            placed[state.label].append([key, to.component, to.identity, to.shared])
     for label in cypher.IDENTIFIER_LABELS:
-        yield cypher.CREATE_IDENTIFIERS[label], created[label]
         yield cypher.PLACE_IDENTIFIERS[label], placed[label]
 
 
@@ -388,25 +408,21 @@ def _version_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
         yield cypher.KEEP_VERSIONS[label], kept[label]
 
 
-def _customer_statements(evidence: Evidence, plan: Plan, links: _Links) -> Iterator[tuple[str, Rows]]:
-    created: Rows = []
+def _customer_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, Rows]]:
+    """Customers that are new and gone already, and new versions of those that are not new."""
     nobodys: Rows = []
     described: Rows = []
-    for name in {**evidence.changed, **evidence.customers}:
+    for name in _said(evidence):
         label, key = split_name(name)
-        if label != "customer":
-            continue
-        state, to = evidence.records[name], plan.records[name]
-        properties = _customer_properties(key, evidence.customers.get(name), state.digest, to.component)
-        if not state.stored and state.live:
-            nested = links.of_new_customer(name)
-            created.append([key, to.identity, properties, _known(state.observed_at), nested])
+        state = evidence.records[name]
+        if label != "customer" or (state.live and not state.stored):
             continue
         if not state.stored:
-            nobodys.append([key, properties["source"]])
+            nobodys.append([key, key.partition(":")[0]])
         if name in evidence.customers:
+            component = plan.records[name].component
+            properties = _customer_properties(key, evidence.customers[name], state.digest, component)
             described.append([key, properties, state.observed_at])
-    yield cypher.CREATE_CUSTOMERS, created
     yield cypher.CREATE_NOBODYS["customer"], nobodys
     yield cypher.DESCRIBE_CUSTOMERS, described
 
@@ -697,9 +713,9 @@ def _append(
     sealed = seal(previous, rows, policy_version, now)
     tx.run(
         cypher.APPEND_DECISIONS,
-        rows=_Unspelled(rows), policy_version=policy_version, now=now, prev_hash=previous, hash=sealed,
+        rows=_Unspelled(rows), sequence=sequence + len(rows), policy_version=policy_version, now=now,
+        prev_hash=previous, hash=sealed,
     ).consume()  # fmt: skip
-    tx.run(cypher.ADVANCE_LOG, sequence=sequence + len(rows), hash=sealed, now=now).consume()
 
 
 def log_row(decision: Decision, sequence: int) -> Rows:
