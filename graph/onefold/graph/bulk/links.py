@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from onefold.graph.bulk.columns import Bools, Codes, EvidenceColumns, alphabetical
-from onefold.graph.bulk.runs import Runs, before, distinct, last_of, noisy_or, packed, width, within
+from onefold.graph.bulk.runs import Runs, before, distinct, last_of, least, noisy_or, packed, width, within
 from onefold.graph.model import Instant
 from onefold.graph.policy import Policy
 from onefold.graph.rulebook import CAP, PPM, rulebook
@@ -121,7 +121,7 @@ class Weighing:
             factor[of_kind] = np.take(rule.factors, np.searchsorted(rule.bounds, d))
             self.shared[here[of_kind[d > rule.shared_above]]] = True
         doubt = PPM - np.rint(np.minimum(sure, CAP) * at.spread(factor) * PPM).astype(np.int32)
-        links = Links(record, identifier, doubt, np.minimum.reduceat(first_seen, pairs.start))
+        links = Links(record, identifier, doubt, least(pairs, first_seen))
         return links.where(at.spread(~self.shared[here]))
 
     def _said(self, row: Codes, identifier: Codes) -> tuple[Codes, Codes]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
 class Runs:
     """Where each run starts, and how long it is."""
 
-    start: NDArray[np.int64]
-    count: NDArray[np.int64]
+    __slots__ = ("_new", "_number", "count", "start")
+
+    def __init__(self, new: NDArray[np.bool_]) -> None:
+        """``new`` tells of each element whether a run starts with it."""
+        self._new = new
+        self._number: NDArray[np.intp] | None = None
+        self.start = np.flatnonzero(new)
+        self.count = np.empty_like(self.start)
+        np.subtract(self.start[1:], self.start[:-1], out=self.count[:-1])
+        self.count[-1:] = len(new) - self.start[-1:]
 
     @classmethod
     def of(cls, values: NDArray[Any], *more: NDArray[Any]) -> Runs:
@@ -23,12 +29,25 @@ class Runs:
         np.not_equal(values[1:], values[:-1], out=new[1:])
         for column in more:
             new[1:] |= column[1:] != column[:-1]
-        start = np.flatnonzero(new)
-        return cls(start, np.diff(start, append=len(values)))
+        return cls(new)
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
         """A value a run, given to each of its elements."""
-        return np.repeat(values, self.count)
+        if self._number is None:  # twice as fast as repeating each value, and it serves the next time
+            self._number = np.cumsum(self._new, dtype=np.intp)
+            self._number -= 1
+        return values.take(self._number)
+
+
+def least(runs: Runs, values: NDArray[Any]) -> NDArray[Any]:
+    """The least value of each run. For runs most of which are of one element: reducing a run costs ten times as much
+    as taking an element."""
+    found: NDArray[Any] = values[runs.start]
+    several = np.flatnonzero(runs.count > 1)
+    if len(several):
+        count = runs.count[several]
+        found[several] = np.minimum.reduceat(values[within(runs.start[several], count)], np.cumsum(count) - count)
+    return found
 
 
 def within(start: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
