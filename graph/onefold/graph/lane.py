@@ -38,7 +38,7 @@ class WriterLanes:
         lanes: int = 1,
         commit_items: int = 500,
         queue_items: int = 10_000,
-        gather_seconds: float = 0.002,
+        gather_seconds: float = 0.0005,
     ) -> None:
         """``commit_items`` bounds a transaction (one larger batch still goes alone), ``queue_items`` what may wait;
         a transaction that is not full waits ``gather_seconds`` for more."""

@@ -126,7 +126,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, `console` for people, or `auto`: `console` on a terminal, else `json`."
     )
-    workers: int = Field(16, ge=1, le=512, description="Threads that answer unary calls.")
+    workers: int = Field(
+        64, ge=1, le=512, description="Threads that answer unary calls. One that writes waits for its commit."
+    )
     max_concurrent_rpcs: int = Field(
         512,
         ge=1,
@@ -149,7 +151,7 @@ class Settings(BaseSettings):
     )
     batch_items: int = Field(500, ge=1, le=10_000, description="Items that are written in one transaction, at most.")
     gather_milliseconds: float = Field(
-        2.0, ge=0, le=1_000, description="How long a writer waits for more requests to commit together."
+        0.5, ge=0, le=1_000, description="How long a writer waits for more requests to commit together."
     )
     answer_days: int = Field(
         7, ge=1, le=3650, description="For how many days a repeat of a request id gets the first answer."
