@@ -1,4 +1,5 @@
-"""Small random worlds of evidence, in which every rule of resolution has something to do."""
+"""Random worlds of evidence: small ones, in which every rule of resolution has something to do, and crowds of guest
+orders that have only hints in common."""
 
 from __future__ import annotations
 
@@ -74,3 +75,47 @@ def world(seed: int, records: int = 8, known_shared: bool = False) -> tuple[Edge
     as_of = rng.choice([5, 8, 30])
     shared = rng.sample(values, rng.randint(0, 1)) if known_shared else ()
     return Edges(links, matches, names, shared), bans, as_of
+
+
+def crowd(seed: int, most: int = 40) -> tuple[Edges, list[Ban], int]:
+    """Groups of 5 to ``most`` guest orders that say the same of one to three identifiers, with a few customers who have
+    these too, and at times something of their own; bans and operators' matches among them all."""
+    rng = random.Random(seed)
+    # Few values, so that groups overlap; more of a kind that has no limit.
+    values = ["device:0", "device:1", "device:2", "member:0", "email:0", "phone:0"]
+    links: list[Link] = []
+    for group in range(rng.randint(1, 3)):
+        said = [(v, rng.choice(["declared", "observed", "observed"])) for v in rng.sample(values, rng.randint(1, 3))]
+        source = rng.choice(["web", "shop"])
+        for n in range(rng.randint(5, most)):
+            name = f"order:{source}:{group}-{n}"
+            links += [Link(name, value, source, assurance, rng.randint(0, 9)) for value, assurance in said]
+            if rng.random() < 0.1:
+                links.append(Link(name, f"device:own-{rng.randint(0, 2)}", source, "observed", rng.randint(0, 9)))
+    for n in range(rng.randint(0, 3)):
+        source = rng.choice(["crm", "web", "shop"])
+        for value in rng.sample(values, rng.randint(1, 4)):
+            assurance = rng.choice(["verified", "declared", "observed"])
+            links.append(Link(f"customer:{source}:{n}", value, source, assurance, rng.randint(0, 9)))
+    names = sorted({link.record for link in links})
+    matches = [Match(*rng.sample(names, 2), rng.randint(0, 9)) for _ in range(rng.randint(0, 2))]
+    bans = [Ban(*rng.sample(names, 2), rng.randint(0, 6), rng.choice([None, 7])) for _ in range(rng.randint(0, 4))]
+    return Edges(links, matches, names), bans, rng.choice([8, 30])
+
+
+def hinted(orders: int, hints: int) -> list[Link]:
+    """Guest orders that were all seen with the same devices, which joins none of them."""
+    return [
+        Link(f"order:shop:{n}", f"device:{hint}", "shop", "observed", n) for n in range(orders) for hint in range(hints)
+    ]
+
+
+def hinted_in_pairs(orders: int) -> list[Link]:
+    """Guest orders that all have two devices, by hints that aren't enough, and two by two a third with which they are.
+
+    The third says least, so that as persons they are counted by the other two: one.
+    """
+    names = [f"order:shop:{n}" for n in range(orders)]
+    links = [Link(name, "device:0", "shop", "declared", 0) for name in names]
+    links += [Link(name, "device:1", "shop", "observed", 0) for name in names]
+    return links + [Link(name, f"device:of-two-{n // 2}", "shop", "observed", 0) for n, name in enumerate(names)]

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onefold.graph import policy
+from onefold.graph import resolve as rules_of_resolution
 from onefold.graph.resolve import Ban, Edges, Link, Match, Refusal, RefusalReason, components, resolve
 from tests import reference
-from tests.worlds import rules, world
+from tests.worlds import crowd, hinted, hinted_in_pairs, rules, world
 
 POLICY = rules()
 BLOCKS = 6
@@ -32,6 +33,20 @@ def test_it_equals_the_reference_on_random_worlds_with_every_rule_on(block: int,
         edges, bans, as_of = world(seed, 8 if seed % 4 else 14, known_shared=True)
         partition, refusals = resolve(edges, POLICY, bans, as_of)
         assert (partition.groups(), refused(refusals)) == reference.resolve(edges, POLICY, bans, as_of), seed
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_it_equals_the_reference_on_crowds_of_guest_orders_with_the_same_hints(block: int, proving: bool) -> None:
+    for seed in range(block, 400 if proving else 60, BLOCKS):
+        edges, bans, as_of = crowd(seed, 40 if seed % 10 == 0 else 10)
+        partition, refusals = resolve(edges, POLICY, bans, as_of)
+        assert (partition.groups(), refused(refusals)) == reference.resolve(edges, POLICY, bans, as_of), seed
+
+
+def test_some_crowds_match_and_some_do_not_and_some_are_kept_apart() -> None:
+    found = [resolve(edges, POLICY, bans, as_of) for edges, bans, as_of in map(crowd, range(60))]
+    assert {bool(partition.accumulated) for partition, _ in found} == {True, False}
+    assert any(refusal.identifier is None for _, refusals in found for refusal in refusals)
 
 
 @pytest.mark.parametrize("rule", reference.RULES)
@@ -176,3 +191,46 @@ def test_hints_are_no_appeal_against_a_refusal() -> None:
     partition, refusals = resolve(Edges(links), POLICY)
     assert (len(partition.groups()), partition.accumulated) == (2, {})
     assert [r.identifier for r in refusals] == ["email:1"]
+
+
+@pytest.mark.parametrize(("early", "late"), [("a", "b"), ("b", "a")])
+def test_of_equal_matches_the_one_counts_whose_latest_sight_is_earlier(early: str, late: str) -> None:
+    """A third order that is like two that are banned from each other goes with the earlier of them."""
+    seen = {"c": 1, early: 2, late: 3}
+    links = [
+        Link(f"order:shop:{name}", f"device:{n}", "shop", "declared", at) for name, at in seen.items() for n in range(2)
+    ]
+    partition, _ = resolve(Edges(links), POLICY, [Ban("order:shop:a", "order:shop:b", 0)])
+    assert partition.groups() == sorted(
+        [tuple(sorted((f"order:shop:{early}", "order:shop:c"))), (f"order:shop:{late}",)]
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows by one for each pair that is asked what its hints make together."""
+    pairs: list[object] = []
+    together = rules_of_resolution._together
+    monkeypatch.setattr(rules_of_resolution, "_together", lambda a, b: pairs.append((a, b)) or together(a, b))
+    return pairs
+
+
+def test_twenty_thousand_guest_orders_with_hints_that_are_too_few_are_asked_nothing(asked: list[object]) -> None:
+    partition, _ = resolve(Edges(hinted(20_000, 2)), POLICY)
+    assert (len(partition.groups()), partition.accumulated, partition.shared) == (20_000, {}, frozenset())
+    assert len(asked) == 0
+
+
+def test_guest_orders_with_the_same_hints_are_asked_as_one(asked: list[object]) -> None:
+    """Three hints don't join them with each other, but with the customer who proved to have all three."""
+    log_ins = [Link("customer:shop:1", f"device:{hint}", "shop", "verified", 0) for hint in range(3)]
+    partition, _ = resolve(Edges(hinted(20_000, 3) + log_ins), POLICY)
+    assert (len(partition.groups()), len(partition.accumulated)) == (1, 20_000)
+    assert len(asked) <= 3
+
+
+def test_hints_that_differ_are_compared_only_where_they_could_be_enough(asked: list[object]) -> None:
+    """Of 4,000 orders with two hints in common, each has a third in common with one other: enough for the two."""
+    partition, _ = resolve(Edges(hinted_in_pairs(4_000)), POLICY)
+    assert (len(partition.groups()), len(partition.accumulated), partition.shared) == (2_000, 2_000, frozenset())
+    assert len(asked) <= 2_000

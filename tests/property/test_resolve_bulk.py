@@ -13,7 +13,7 @@ from onefold.graph.resolve import Ban, Edges, Link, Match, Partition, Refusal, r
 from tests import reference
 from tests.bench import evidence
 from tests.property.test_resolve import refused
-from tests.worlds import rules, world
+from tests.worlds import crowd, hinted, hinted_in_pairs, rules, world
 
 POLICY = rules()
 BLOCKS = 6
@@ -59,6 +59,14 @@ def test_both_fronts_and_the_reference_agree_on_random_worlds_with_every_rule_on
         assert found == resolve(edges, POLICY, bans, as_of), seed
         groups, reasons = reference.resolve(edges, POLICY, bans, as_of)
         assert (found[0].groups(), refused(found[1])) == (groups, reasons), seed
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_both_fronts_agree_on_crowds_of_guest_orders_with_the_same_hints(block: int, proving: bool) -> None:
+    for seed in range(block, 400 if proving else 60, BLOCKS):
+        edges, bans, as_of = crowd(seed)
+        assert by_columns(edges, POLICY, bans, as_of) == resolve(edges, POLICY, bans, as_of), seed
 
 
 def test_the_order_and_the_numbering_of_the_columns_do_not_matter(small_blocks: None) -> None:
@@ -133,3 +141,39 @@ def test_a_buyers_ten_thousand_guest_orders_are_one_identity_and_no_millions_of_
     cookie = [Link(f"order:shop:{n}", "device:1", "shop", "observed", n) for n in range(10_000)]
     partition, refusals = by_columns(Edges(email + cookie), POLICY, [], None)
     assert (len(partition.groups()), partition.accumulated, refusals) == (1, {}, [])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by how many pairs at a time are asked what their hints make together."""
+    pairs: list[int] = []
+    together = matches._matches
+
+    def counted(columns: EvidenceColumns, index: matches._Index, of: np.ndarray, rules: object) -> matches.Matches:
+        pairs.append(len(of))
+        return together(columns, index, of, rules)
+
+    monkeypatch.setattr(matches, "_matches", counted)
+    return pairs
+
+
+def test_twenty_thousand_guest_orders_with_hints_that_are_too_few_are_asked_nothing(asked: list[int]) -> None:
+    partition, _ = by_columns(Edges(hinted(20_000, 2)), POLICY, [], None)
+    assert (len(partition.groups()), partition.accumulated, partition.shared) == (20_000, {}, frozenset())
+    assert sum(asked) == 0
+
+
+def test_guest_orders_with_the_same_hints_are_asked_as_one(asked: list[int]) -> None:
+    """Three hints don't join them with each other, but with the customer who proved to have all three. Each is then
+    asked once more, for when it was seen."""
+    log_ins = [Link("customer:shop:1", f"device:{hint}", "shop", "verified", 0) for hint in range(3)]
+    partition, _ = by_columns(Edges(hinted(20_000, 3) + log_ins), POLICY, [], None)
+    assert (len(partition.groups()), len(partition.accumulated)) == (1, 20_000)
+    assert sum(asked) <= 20_003
+
+
+def test_hints_that_differ_are_compared_only_where_they_could_be_enough(asked: list[int]) -> None:
+    """Of 4,000 orders with two hints in common, each has a third in common with one other: enough for the two."""
+    partition, _ = by_columns(Edges(hinted_in_pairs(4_000)), POLICY, [], None)
+    assert (len(partition.groups()), len(partition.accumulated), partition.shared) == (2_000, 2_000, frozenset())
+    assert sum(asked) <= 4_000

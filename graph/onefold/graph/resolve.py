@@ -32,6 +32,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
+from itertools import combinations, product
 from typing import NamedTuple
 
 from onefold.graph.greedy import greedy, holders
@@ -151,7 +152,7 @@ def resolve(
     records = set(edges.records).union(*sights.values(), *((m.a, m.b) for m in edges.matches))
     links, shared = _links(sights, _strongest(records, sights), edges.shared, rules)
     eligible, weak = _eligible(links, rules)
-    accumulated = _accumulated(links, weak, rules) if weak else []
+    accumulated = _accumulated(links, eligible, weak, rules) if weak else []
     owner = {identifier: _first(identifier, at) for identifier, at in eligible.items()}
     matches = accumulated + [_operator_match(m) for m in edges.matches if m.at <= instant]
     forest, refusals = _joined(records, eligible, owner, matches, holding(bans, instant), rules)
@@ -373,48 +374,139 @@ def _first(identifier: IdentifierKey, links: list[_Link]) -> RecordName:
     return equals[0] if len(equals) == 1 else min(equals, key=lambda record: tie(record, identifier))
 
 
-def _accumulated(links: Mapping[IdentifierKey, list[_Link]], weak: list[IdentifierKey], rules: Rulebook) -> list[_Join]:
-    """Matches between records that no single identifier joins, but several together do."""
+class _Alike(NamedTuple):
+    """Records that rule 4 can't tell apart, but for when they were seen."""
+
+    hints: Mapping[IdentifierKey, int]
+    """The doubt of each link to an identifier that two records can have in common unjoined, in the keys' order."""
+    telling: Collection[IdentifierKey]
+    """Those of the hints by which such records can meet one that they match."""
+    joining: frozenset[IdentifierKey]
+    """The identifiers that join them with others."""
+    records: list[RecordName]
+
+
+def _accumulated(
+    links: Mapping[IdentifierKey, list[_Link]],
+    eligible: Mapping[IdentifierKey, list[_Link]],
+    weak: list[IdentifierKey],
+    rules: Rulebook,
+) -> list[_Join]:
+    """Matches between records that no single identifier joins, but several together do.
+
+    Records that are alike are asked about as one: thousands of guest orders with the same hints are one question.
+    """
     of: dict[RecordName, dict[IdentifierKey, _Link]] = defaultdict(dict)
-    joining: dict[RecordName, set[IdentifierKey]] = defaultdict(set)
-    for identifier, at in links.items():
-        if len(at) > 1:
-            for link in at:
-                of[link[2]][identifier] = link
-                if link[0] <= rules.most_doubt:
-                    joining[link[2]].add(identifier)
+    for identifier in sorted(weak):
+        for link in links[identifier]:
+            of[link[2]][identifier] = link
+    groups = _alike(of, links, eligible, weak, rules)
     matches = []
-    for a, b in {pair for identifier in weak for pair in _candidates(links[identifier], of, joining, rules)}:
-        common = sorted(of[a].keys() & of[b].keys())
-        if len(common) < 2 or not joining[a].isdisjoint(joining[b]):
+    for a, b in _candidates(groups, rules):
+        ppm = _together(a, b)
+        if ppm < rules.accumulated_threshold:
             continue
-        both = [(of[a][v], of[b][v]) for v in common]
-        ppm = in_ppm(min(noisy_or((PPM - x[0]) / PPM * ((PPM - y[0]) / PPM) for x, y in both), CAP))
-        if ppm >= rules.accumulated_threshold:
-            matches.append(_Join(a, b, None, PPM - ppm, max(max(x[1], y[1]) for x, y in both)))
+        common = a.hints.keys() & b.hints.keys()
+        since, others = ([(r, max(of[r][v][1] for v in common)) for r in group.records] for group in (a, b))
+        pairs = combinations(since, 2) if a is b else product(since, others)
+        matches += [
+            _Join(min(one, other), max(one, other), None, PPM - ppm, max(seen, also))
+            for (one, seen), (other, also) in pairs
+        ]
     return matches
 
 
-def _candidates(
-    at: list[_Link],
-    of: Mapping[RecordName, Collection[IdentifierKey]],
-    joining: Mapping[RecordName, Collection[IdentifierKey]],
+def _together(a: _Alike, b: _Alike) -> int:
+    """The combined confidence of what two records have in common; 0 if that is too little, or joins them already."""
+    common = [v for v in a.hints if v in b.hints]
+    if len(common) < 2 or not a.joining.isdisjoint(b.joining):
+        return 0
+    return in_ppm(min(noisy_or(_sign(a.hints[v], b.hints[v]) for v in common), CAP))
+
+
+def _sign(doubt: int, other: int) -> float:
+    """What two links to one identifier say for a match."""
+    return (PPM - doubt) / PPM * ((PPM - other) / PPM)
+
+
+def _alike(
+    of: Mapping[RecordName, Mapping[IdentifierKey, _Link]],
+    links: Mapping[IdentifierKey, list[_Link]],
+    eligible: Mapping[IdentifierKey, list[_Link]],
+    weak: list[IdentifierKey],
     rules: Rulebook,
-) -> Iterator[tuple[RecordName, RecordName]]:
-    """Pairs of records at an identifier, one of them there by a link that doesn't join.
+) -> list[_Alike]:
+    """The records that could match any, by what rule 4 looks at."""
+    same: dict[tuple[tuple[IdentifierKey, int], ...], list[RecordName]] = defaultdict(list)
+    for record, has in of.items():
+        if len(has) > 1:
+            same[tuple((identifier, link[0]) for identifier, link in has.items())].append(record)
+    if not same:
+        return []
+    # Of the links at an identifier: how many, the surest, and the surest of those that don't join.
+    at = {v: (len(links[v]), min(links[v])[0], min(d for d, _, _ in links[v] if d > rules.most_doubt)) for v in weak}
+    telling = {hints: found for hints in same if (found := _telling(hints, at, rules))}
+    joining: dict[RecordName, list[IdentifierKey]] = {r: [] for hints in telling for r in same[hints]}
+    if joining:
+        for identifier, joined in eligible.items():
+            if len(joined) > 1:
+                for _, _, record in joined:
+                    if record in joining:
+                        joining[record].append(identifier)
+    groups = []
+    for hints, found in telling.items():
+        alike: dict[frozenset[IdentifierKey], list[RecordName]] = defaultdict(list)
+        for record in same[hints]:
+            alike[frozenset(joining[record])].append(record)
+        groups += [_Alike(dict(hints), found, joined, records) for joined, records in alike.items()]
+    return groups
+
+
+def _telling(
+    hints: Iterable[tuple[IdentifierKey, int]],
+    at: Mapping[IdentifierKey, tuple[int, int, int]],
+    rules: Rulebook,
+) -> list[IdentifierKey]:
+    """Those of a record's hints of which any match of it has one: all but the commonest, as many as together stay below
+    the threshold whoever else has them.
+
+    As all records go from common to rare in one order, the rarest that two have in common is telling for both; so they
+    need to be looked for nowhere else. (Bayardo, Ma, Srikant: *Scaling up all pairs similarity search*, 2007.)
+    """
+    ranked = sorted(hints, key=lambda hint: (-at[hint[0]][0], hint[0]))
+    none = 1.0
+    for n, (identifier, doubt) in enumerate(ranked):
+        _, surest, surest_weak = at[identifier]
+        none *= 1.0 - _sign(doubt, surest if doubt > rules.most_doubt else surest_weak)
+        # One is never enough. The order of the factors, which is another here, moves less than one in a million.
+        if n and min(1.0 - none, CAP) * PPM >= rules.accumulated_threshold - 1:
+            return [v for v, _ in ranked[n:]]
+    return []
+
+
+def _candidates(groups: Sequence[_Alike], rules: Rulebook) -> Iterator[tuple[_Alike, _Alike]]:
+    """Pairs that meet at a telling identifier, one of them there by a link that doesn't join; each pair once, and a
+    group of several records with itself.
 
     Those that the most common of their other identifiers joins are no pairs among themselves: ten thousand guest orders
     with one email and one cookie are not fifty million.
     """
-    records = [record for _, _, record in at if len(of[record]) > 1]
-    counts = Counter(v for record in records for v in joining[record])
-    most_common = max(counts, key=counts.__getitem__, default="")
-    others = [record for record in records if most_common not in joining[record]]
-    for doubt, _, a in at:
-        if doubt > rules.most_doubt and len(of[a]) > 1:
-            for b in others if most_common in joining[a] else records:
-                if a != b:
-                    yield (a, b) if a < b else (b, a)
+    at: dict[IdentifierKey, list[int]] = defaultdict(list)
+    for n, group in enumerate(groups):
+        for identifier in group.telling:
+            at[identifier].append(n)
+    pairs = set()
+    for identifier, here in at.items():
+        counts = Counter(v for n in here for v in groups[n].joining)
+        most_common = max(counts, key=counts.__getitem__, default="")
+        others = [n for n in here if most_common not in groups[n].joining]
+        for a in here:
+            if groups[a].hints[identifier] > rules.most_doubt:
+                for b in others if most_common in groups[a].joining else here:
+                    if a != b or len(groups[a].records) > 1:
+                        pairs.add((a, b) if a < b else (b, a))
+    for a, b in pairs:
+        yield groups[a], groups[b]
 
 
 # -- rules 6, 8, 9: plain components, and the ordered greedy where a quota could bite ---------------------------------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onefold.graph.bulk.alike import Alike
 from onefold.graph.bulk.columns import Bools, EvidenceColumns, alphabetical
 from onefold.graph.bulk.links import Links
 from onefold.graph.bulk.runs import Runs, before, distinct, last_of, noisy_or, packed, within
@@ -40,31 +43,113 @@ def in_common(links: Links) -> NDArray[np.int64]:
 
 
 def accumulated(columns: EvidenceColumns, links: Links, shareable: NDArray[np.int32], rules: Rulebook) -> Matches:
-    """Matches between records that no single identifier joins, by the links that are :func:`in_common`."""
+    """Matches between records that no single identifier joins, by the links that are :func:`in_common`.
+
+    Records that are alike are asked about as one: thousands of guest orders with the same hints are one question.
+    """
     records = len(columns.records)
-    record = links.record[shareable]
-    several = (np.bincount(record, minlength=records) > 1)[record]
-    place, record = shareable[several], record[several]
-    pairs = _candidates(record, links.identifier[place], links.doubt[place] > rules.most_doubt, columns)
+    hints = _Hints.of(links, shareable, records, rules)
+    if not len(hints.place):
+        none = np.empty(0, np.int32)
+        return Matches(none, none, none, np.empty(0, np.int64))
     asked = np.zeros(records, np.bool_)
-    asked[before(pairs, records)] = asked[last_of(pairs, records)] = True
-    index = _Index(links.at(place[asked[record]]), asked)
+    asked[links.record[hints.place]] = True
+    place = shareable[asked[links.record[shareable]]]
+    near = links.at(place)
+    is_hint = np.zeros(len(place), np.bool_)
+    is_hint[np.searchsorted(place, hints.place)] = True
+    said = packed((near.identifier, len(columns.identifiers)), (np.where(is_hint, near.doubt, 0), PPM + 1))
+    alike = Alike.of(near.record, np.unique(said, return_inverse=True)[1])
+    first, several = np.zeros((2, records), np.bool_)
+    first[alike.first] = True
+    several[alike.first[alike.groups.count > 1]] = True
+    is_telling = np.zeros(len(place), np.bool_)
+    is_telling[np.searchsorted(place, hints.where(first[links.record[hints.place]]).telling(links, rules))] = True
+    chosen = np.flatnonzero(first[near.record])
+    pairs = _candidates(near.at(chosen), is_telling[chosen], several, columns, rules)
+    index = _Index(near, asked)
     parts = np.array_split(pairs, len(pairs) // _AT_ONCE + 1)
-    found = [_matches(columns, index, part, rules) for part in parts]
-    return Matches(*(np.concatenate([getattr(matches, column) for matches in found]) for column in Matches.__slots__))
+    enough = _concatenated([_matches(columns, index, part, rules) for part in parts])
+    # Only these are looked at record by record, since each pair has its own first instant.
+    each = alike.pairs(enough.a, enough.b, records, _AT_ONCE)
+    found = _concatenated([_matches(columns, index, part, rules) for part in each])
+    return found.at(np.argsort(packed((found.a, records), (found.b, records))))
+
+
+def _concatenated(parts: Sequence[Matches]) -> Matches:
+    return Matches(*(np.concatenate([getattr(part, column) for part in parts]) for column in Matches.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class _Hints:
+    """Links to identifiers that two records can have in common without being joined; by identifier, then record."""
+
+    place: NDArray[np.int32]
+    """Where each is among all links."""
+    count: NDArray[np.int64]
+    """How many links its identifier has."""
+    at_best: NDArray[np.float64]
+    """The logarithm of the doubt that it leaves together with the surest link that doesn't join its record."""
+
+    @classmethod
+    def of(cls, links: Links, shareable: NDArray[np.int32], records: int, rules: Rulebook) -> _Hints:
+        """Those of the records that could reach the threshold at best."""
+        doubt = links.doubt[shareable]
+        is_weak = doubt > rules.most_doubt
+        at = Runs.of(links.identifier[shareable])
+        hint = np.flatnonzero(at.spread(np.logical_or.reduceat(is_weak, at.start)) if len(at.start) else is_weak)
+        place, doubt, is_weak = shareable[hint], doubt[hint], is_weak[hint]
+        at = Runs.of(links.identifier[place])
+        if len(place):
+            surest = at.spread(np.minimum.reduceat(doubt, at.start))
+            surest_weak = at.spread(np.minimum.reduceat(np.where(is_weak, doubt, PPM), at.start))
+            other = np.where(is_weak, surest, surest_weak)
+        else:
+            other = doubt
+        at_best = np.log1p(-((PPM - doubt) / PPM * ((PPM - other) / PPM)))
+        record = links.record[place]
+        could = _reaches(np.bincount(record, weights=at_best, minlength=records), rules)
+        could &= np.bincount(record, minlength=records) > 1
+        return cls(place, at.spread(at.count), at_best).where(could[record])
+
+    def where(self, chosen: Bools) -> _Hints:
+        """Those that are chosen."""
+        return _Hints(self.place[chosen], self.count[chosen], self.at_best[chosen])
+
+    def telling(self, links: Links, rules: Rulebook) -> NDArray[np.int32]:
+        """The places of those of which any match of their record has one: all but the record's commonest, as many as
+        together stay below the threshold whoever else has them. See ``_telling`` in :mod:`onefold.graph.resolve`."""
+        order = np.lexsort((links.identifier[self.place], -self.count, links.record[self.place]))
+        of_record = Runs.of(links.record[self.place[order]])
+        so_far = np.cumsum(self.at_best[order])
+        so_far -= of_record.spread(so_far[of_record.start] - self.at_best[order][of_record.start])
+        is_first = np.zeros(len(order), np.bool_)
+        is_first[of_record.start] = True
+        return self.place[order[_reaches(so_far, rules) & ~is_first]]
+
+
+def _reaches(at_best: NDArray[Any], rules: Rulebook) -> Bools:
+    """Whether so much doubt, a logarithm, could be little enough; the last bits of a float don't count."""
+    enough: Bools = np.minimum(-np.expm1(at_best), CAP) * PPM >= rules.accumulated_threshold - 1
+    return enough
 
 
 def _candidates(
-    record: NDArray[np.int32], identifier: NDArray[np.int32], is_weak: Bools, columns: EvidenceColumns
+    links: Links, is_telling: Bools, several: Bools, columns: EvidenceColumns, rules: Rulebook
 ) -> NDArray[np.int64]:
-    """Pairs of records at one identifier, one of them there by a link that doesn't join: packed, the lower code first.
+    """Pairs of records at an identifier that is telling for both, one of them there by a link that doesn't join; and
+    those that stand for several, each with itself. Packed, the lower code first.
 
     Records that the most common of their identifiers joins are no pairs among themselves: ten thousand guest orders
     with one email and one cookie are not fifty million.
     """
     records, none = len(columns.records), len(columns.identifiers)
+    record, identifier, is_weak = links.record, links.identifier, links.doubt > rules.most_doubt
     at = Runs.of(identifier)
-    hinted = np.flatnonzero(at.spread(np.logical_or.reduceat(is_weak, at.start)) if len(at.start) else is_weak)
+    hinted = np.flatnonzero(is_telling)
+    here = Runs.of(identifier[hinted])
+    if len(hinted):
+        hinted = hinted[here.spread(np.logical_or.reduceat(is_weak[hinted], here.start))]
     asked = np.zeros(records, np.bool_)
     asked[record[hinted]] = True
     joins = np.flatnonzero(asked[record] & ~is_weak)
@@ -87,7 +172,8 @@ def _candidates(
         )
     )
     others = count - own_count
-    found = [np.empty(0, np.int64)]
+    themselves = record[weak][several[record[weak]]]
+    found = [packed((themselves, records), (themselves, records))]
     for part in np.split(np.arange(len(weak)), np.flatnonzero(np.diff(np.cumsum(others) // _AT_ONCE)) + 1):
         one = np.repeat(weak[part], others[part])
         other = within(start[part], others[part])
