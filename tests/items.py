@@ -41,13 +41,21 @@ def customer(name: str, *identifiers: str, at: int = NOW, assurance: str = "veri
     return Customer(source, source_id, at, tuple(Assertion(i, Assurance(assurance)) for i in identifiers), traits)
 
 
-def order(name: str, *identifiers: str, of: str | None = None, at: int = NOW, total: int = 5_000_000) -> Order:
-    """``order("shop:1", of="crm:1")``; without ``of`` a guest order."""
+def order(
+    name: str,
+    *identifiers: str,
+    of: str | None = None,
+    at: int = NOW,
+    placed: int | None = None,
+    total: int = 5_000_000,
+) -> Order:
+    """``order("shop:1", of="crm:1")``; without ``of`` a guest order, and without ``placed`` one that was placed
+    when it was observed."""
     source, _, order_id = name.partition(":")
     return Order(
         source,
         order_id,
-        at,
+        at if placed is None else placed,
         "GBP",
         total,
         "paid",
@@ -129,23 +137,23 @@ def stream(seed: int, count: int) -> Iterator[Item]:
 
 def upheavals(seed: int, count: int = 40) -> list[Item | OwnItem]:
     """Items about so few people and values that most of them collide, and a good part of which takes back what others
-    say: corrections, orders that change hands, withdrawals, deletions, bans that end. No two words of operators are of
-    one instant, and every ban's end comes after it."""
+    say: corrections, orders that change hands or what they say, withdrawals, deletions, bans that end. Some orders come
+    twice. No two words of operators are of one instant, and every ban's end comes after it."""
     rng = random.Random(seed)
     values = [f"{kind}:{i}" for kind, n in _FEW.items() for i in range(n)] + ["email:n/a"]
     customers = [f"{rng.choice(['crm', 'web', 'web', 'shop', 'shop'])}:{i}" for i in range(rng.randint(5, 9))]
-    orders = [f"shop:o{i}" for i in range(4)]
+    orders = [f"shop:o{i}" for i in range(6)]
     made: list[Item | OwnItem] = []
     for number in range(count):
         at, who = NOW + rng.randint(0, 12), rng.choice(customers)
-        match rng.choices(range(8), (30, 22, 8, 12, 12, 8, 8, 4))[0]:
+        match rng.choices(range(10), (30, 22, 8, 12, 12, 8, 8, 4, 14, 3))[0]:
             case 0:
                 some = rng.sample(values, rng.choice([0, 1, 1, 2, 2, 3]))
                 assurance = rng.choice(["verified", "verified", "declared", "observed"])
                 made.append(customer(who, *some, at=at, assurance=assurance, full_name=f"Name {rng.randint(0, 1)}"))
             case 1:
                 some = rng.sample(values, rng.randint(1, 3))
-                made.append(order(rng.choice(orders), *some, of=who if rng.random() < 0.3 else None, at=at))
+                made.append(order(rng.choice(orders[:4]), *some, of=who if rng.random() < 0.3 else None, at=at))
             case 2:
                 named = rng.random() < 0.5
                 on = f"device:{rng.randrange(_FEW['device'])}"
@@ -170,6 +178,12 @@ def upheavals(seed: int, count: int = 40) -> list[Item | OwnItem]:
                 if bans:
                     ban = rng.choice(bans)
                     made.append(BanExpiry(ban.a, ban.b, ban.at))
+            case 8:
+                some, buyer = rng.sample(values[:2], rng.randint(0, 2)), rng.choice(customers[:2])
+                made.append(order(rng.choice(orders[3:]), *some, of=buyer, at=at, placed=NOW + rng.choice([0, 4, 8])))
+            case 9:
+                again = [i for i in made if isinstance(i, Order)]
+                made.append(rng.choice(again) if again else Deletion(f"order:{rng.choice(orders)}", at))
     return made
 
 

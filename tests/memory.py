@@ -17,6 +17,7 @@ from onefold.graph.errors import InvalidInput
 from onefold.graph.evidence import (
     NEVER,
     Evidence,
+    Given,
     IdentifierState,
     OrderState,
     RecordState,
@@ -46,11 +47,11 @@ class Memory:
         """What a batch decided, and whether each of its items said anything new; None for one that was refused."""
         touched = Touched.by(items)
         evidence = self.read(touched)
-        new = [_fold(evidence, item) for item in items]
+        new = self._fold(evidence, items)
         if suspects := evidence.suspects():
             recounted = self._recount(evidence, suspects, touched)
             evidence = self.read(touched)
-            new = [_fold(evidence, item) for item in items]
+            new = self._fold(evidence, items)
             evidence.recounted = recounted
         plan = decide(evidence, self.policy, lambda: f"{next(self.ids):09}")
         self._write(evidence, plan)
@@ -60,8 +61,9 @@ class Memory:
 
     def read(self, touched: Touched) -> Evidence:
         """The whole components of what is touched, and what is touched and in none."""
-        guests = {f"order:{k}" for k in touched.orders if k in self.orders and self.orders[k].placed_by is None}
-        touched.records |= guests
+        orders = {k: self._order(self.orders[k]) for k in touched.orders if k in self.orders}
+        touched.records |= {order.placed_by or f"order:{k}" for k, order in orders.items()}
+        touched.identifiers |= {key[0] for order in orders.values() for _, key in order.given}
         found = [self.records[r] for r in touched.records if r in self.records]
         found_identifiers = [self.identifiers[v] for v in touched.identifiers if v in self.identifiers]
         whole = {state.component for state in (*found, *found_identifiers)} - {None}
@@ -69,7 +71,7 @@ class Memory:
         members |= {state.name: state for state in found}
         evidence = Evidence(
             records={name: self._record(state) for name, state in members.items()},
-            orders={k: self._order(self.orders[k]) for k in touched.orders if k in self.orders},
+            orders=orders,
             events=self.events & touched.events,
         )
         beyond = self._links(evidence, touched)
@@ -113,6 +115,17 @@ class Memory:
                 elif name in touched.records and record.identity is None:
                     beyond.add(key[0])
         return beyond
+
+    def _fold(self, evidence: Evidence, items: Iterable[Item | OwnItem]) -> list[bool | None]:
+        """Whether each of the items said anything new; None for one that was refused."""
+        new = [_fold(evidence, item) for item in items]
+        left: dict[Given, int] = {}
+        for key, order in self.orders.items():
+            for given in self._order(order).given & evidence.let_go:
+                if key not in evidence.orders:
+                    left[given] = max(order.placed_at, left.get(given, NEVER))
+        evidence.hand_over(left)
+        return new
 
     def _recount(self, evidence: Evidence, suspects: Collection[IdentifierKey], touched: Touched) -> set[IdentifierKey]:
         """Those of the suspects that are shared no longer, with all their records touched."""

@@ -126,6 +126,34 @@ MUTATIONS: Final = (
         REPLAYS,
     ),
     Mutation(
+        "an order that changes hands leaves behind what it said",
+        "evidence.py",
+        "self._let_go(gave if order.placed_at < placed_at else gave - order.given, placed_at)",
+        "pass",
+        REPLAYS,
+    ),
+    Mutation(
+        "a deleted order leaves behind what it said",
+        "evidence.py",
+        "self._let_go(gave - order.given, order.placed_at)",
+        "pass",
+        REPLAYS,
+    ),
+    Mutation(
+        "what one order takes back no other order says",
+        "evidence.py",
+        "last = dict(left or {})",
+        "last: dict[Given, Instant] = {}",
+        REPLAYS,
+    ),
+    Mutation(
+        "an order that was placed earlier after all is not heard",
+        "evidence.py",
+        "gave if order.placed_at < placed_at else gave - order.given",
+        "gave - order.given",
+        REPLAYS,
+    ),
+    Mutation(
         "nobody looks whether an identifier is shared no longer",
         "evidence.py",
         "return suspects - self.recounted",
@@ -189,6 +217,13 @@ MUTATIONS: Final = (
         "UNWIND $orders AS k MATCH (o:Order {key: k}) SET o.lock = $lock WITH o\n",
         "UNWIND $orders AS k MATCH (o:Order {key: k})\n",
         RACES,
+    ),
+    Mutation(
+        "whom an order is taken from is not locked",
+        "store.py",
+        'whose = {order.placed_by or f"order:{key}" for key, order in orders.items()}',
+        'whose = {f"order:{key}" for key, order in orders.items() if order.placed_by is None}',
+        ("tests/contract/test_corrections.py",),
     ),
     Mutation(
         "identifiers that nobody has are not locked",

@@ -38,6 +38,7 @@ class _Version(NamedTuple):
     customer: RecordName | None = None
     """Whose order it is; None for a guest order and for a customer."""
     said: frozenset[Assertion] = frozenset()
+    placed_at: Instant = NEVER
 
 
 class _Sight(NamedTuple):
@@ -46,7 +47,9 @@ class _Sight(NamedTuple):
     source: str
     at: Instant
     stated: bool
-    """By a version of the record, whose latest alone counts; else by anything else, which stays."""
+    """By a version of the record, whose latest alone counts; else by an order, or by anything else, which stays."""
+    order: RecordName | None = None
+    """The order of the record's that says so, while it is there and its latest version does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,24 @@ def said(items: Iterable[Item | OwnItem]) -> Said:
         ((item.customer, item.identifier, item.source), item.at) for item in items if isinstance(item, Withdrawal)
     )
 
+    placed = {
+        record: version.customer
+        for record, version in latest.items()
+        if version.customer is not None and version.observed_at > deleted_at.get(record, NEVER)
+    }
+
     def lives(record: RecordName) -> bool:
         version = latest.get(record, _NONE)
         return version.customer is None and version.observed_at > deleted_at.get(record, NEVER - 1)
 
     def holds(sight: _Sight) -> bool:
         version = latest.get(sight.record, _NONE)
-        if not sight.stated:
+        if sight.order is not None:
+            order = latest[sight.order]
+            if (sight.record, True) != (placed.get(sight.order), sight.assertion in order.said):
+                return False
+            at = order.placed_at
+        elif not sight.stated:
             at = sight.at
         elif sight.assertion in version.said:
             at = version.observed_at
@@ -114,11 +128,7 @@ def said(items: Iterable[Item | OwnItem]) -> Said:
         devices=frozenset(i.device for i in items if isinstance(i, Event) and i.device and i.customer is None),
         events=frozenset(i.key for i in items if isinstance(i, Event)),
         digests={record: version.digest for record, version in latest.items()},
-        placed={
-            record: version.customer
-            for record, version in latest.items()
-            if version.customer is not None and version.observed_at > deleted_at.get(record, NEVER)
-        },
+        placed=placed,
     )
 
 
@@ -132,7 +142,7 @@ def _sights(item: Item | OwnItem) -> Iterable[_Sight]:
         case Order(customer=None):
             return [_Sight(item.name, a, item.source, item.placed_at, True) for a in item.assertions]
         case Order(customer=str(customer)):
-            return [_Sight(customer, a, item.source, item.placed_at, False) for a in item.assertions]
+            return [_Sight(customer, a, item.source, item.placed_at, False, item.name) for a in item.assertions]
         case Event(customer=str(customer), device=str(device)):
             return [_Sight(customer, Assertion(device, item.assurance), item.source, item.at, False)]
         case IdentifierLink():
@@ -158,7 +168,9 @@ def _latest_versions(items: Iterable[Item | OwnItem]) -> dict[RecordName, _Versi
         if isinstance(item, Customer):
             version = _Version(item.observed_at, _customer_digest(item), None, frozenset(item.assertions))
         elif isinstance(item, Order):
-            version = _Version(item.observed_at, _order_digest(item), item.customer, frozenset(item.assertions))
+            version = _Version(
+                item.observed_at, _order_digest(item), item.customer, frozenset(item.assertions), item.placed_at
+            )
         else:
             continue
         versions[item.name].append(version)

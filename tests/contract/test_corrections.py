@@ -7,16 +7,22 @@ from itertools import permutations
 
 import pytest
 
+from onefold.graph.fetch import fetch_component_as_of
 from onefold.graph.ingest import Batch, Outcome, Writer, ingest
 from onefold.graph.model import (
+    Assertion,
+    Assurance,
     BanExpiry,
     Deletion,
+    IdentifierLink,
     Item,
     OperatorBan,
     OwnItem,
     Recheck,
     Withdrawal,
 )
+from onefold.graph.past import find_as_of
+from onefold.graph.subject import Subject
 from onefold.graph.upkeep import due_bans, forget_answers
 from onefold.graph.verify import verify
 from tests import items as make
@@ -133,6 +139,155 @@ def test_a_guest_order_may_become_a_customers_and_a_guests_again(writer: Writer)
     assert (rows(writer, owner), rows(writer, guest)) == ([], [[0]])
     versions = "MATCH (:Order {key: 'shop:1'})-[:WAS]->(v) RETURN v.customer ORDER BY v.observed_at"
     assert rows(writer, versions) == [[None], ["web:ann"], ["shop:lee"]]
+
+
+MISATTRIBUTED = (customer("web:ann"), order("shop:1", "email:1", of="web:ann"), customer("shop:lee", "email:1"))
+"""The shop took Lee's order for Ann's, and so gave Ann Lee's address."""
+
+TAKES_BACK: dict[str, Item] = {
+    "it is another customer's": order("shop:1", "email:1", of="shop:lee", at=NOW + 5),
+    "it is a guest's": order("shop:1", "email:1", at=NOW + 5),
+    "it has another address": order("shop:1", "email:2", of="web:ann", at=NOW + 5),
+    "it has no address": order("shop:1", of="web:ann", at=NOW + 5),
+    "it is deleted": Deletion("order:shop:1", NOW + 5),
+}
+"""What may become of that order."""
+
+GIVEN = """MATCH (:Customer {key: 'web:ann'})-[l:HAS_EMAIL {source: 'shop'}]->(v)
+RETURN v.key, l.ordered_at.epochMillis ORDER BY v.key"""
+"""What Ann has by orders."""
+
+
+@pytest.mark.parametrize("word", TAKES_BACK)
+def test_an_order_that_says_something_else_parts_who_it_joined(writer: Writer, word: str) -> None:
+    put(writer, *MISATTRIBUTED)
+    assert one_person(writer, ANN, LEE)
+    put(writer, TAKES_BACK[word])
+    assert not one_person(writer, ANN, LEE)
+    ended = "MATCH (:Customer {key: 'web:ann'})-[h:HAD]->(v) RETURN v.key, h.source, h.ended_at IS NOT NULL"
+    assert rows(writer, ended) == [["email:1", "shop", True]]
+    causes = "MATCH (d:Decision) UNWIND d.causes AS cause RETURN cause"
+    assert ["customer:web:ann -/-> email:1 (shop)"] in rows(writer, causes)
+    assert not any(outcome.changed for outcome in put(writer, *MISATTRIBUTED))
+    assert not one_person(writer, ANN, LEE)
+
+
+@pytest.mark.parametrize("word", TAKES_BACK)
+def test_what_an_order_said_before_joins_nobody_when_it_comes_late(writer: Writer, word: str) -> None:
+    put(writer, TAKES_BACK[word])
+    put(writer, *MISATTRIBUTED)
+    assert not one_person(writer, ANN, LEE)
+    assert ["email:1"] not in rows(writer, "MATCH (:Customer {key: 'web:ann'})-[:HAS_EMAIL]->(v) RETURN v.key")
+
+
+@pytest.mark.parametrize("word", TAKES_BACK)
+def test_what_an_order_no_longer_says_holds_as_long_as_another_one_says_so(writer: Writer, word: str) -> None:
+    put(writer, *MISATTRIBUTED, order("shop:2", "email:1", of="web:ann", at=NOW - DAY))
+    assert rows(writer, GIVEN) == [["email:1", NOW]]
+    put(writer, TAKES_BACK[word])
+    assert ["email:1", NOW - DAY] in rows(writer, GIVEN)
+    assert one_person(writer, ANN, LEE)
+    put(writer, Deletion("order:shop:2", NOW + 5))
+    assert ["email:1"] not in [row[:1] for row in rows(writer, GIVEN)]
+    assert not one_person(writer, ANN, LEE)
+
+
+def test_an_order_of_another_source_or_customer_or_of_less_assurance_keeps_no_link(writer: Writer) -> None:
+    less = order("shop:3", "email:1", of="web:ann")
+    less = replace(less, assertions=(Assertion("email:1", Assurance.OBSERVED),))
+    others = (order("till:2", "email:1", of="web:ann"), order("shop:4", "email:1", of="shop:lee"), less)
+    put(writer, *MISATTRIBUTED, *others)
+    put(writer, Deletion("order:shop:1", NOW + 5))
+    links = "MATCH (:Customer {key: 'web:ann'})-[l:HAS_EMAIL]->() RETURN l.source, l.assurance ORDER BY l.source"
+    assert rows(writer, links) == [["shop", "observed"], ["till", "verified"]]
+
+
+def test_what_one_batch_says_and_takes_back_is_as_if_it_had_come_apart(writer: Writer) -> None:
+    earlier = order("shop:2", "email:1", of="web:ann", at=NOW - DAY)
+    put(writer, *MISATTRIBUTED, earlier, TAKES_BACK["it is deleted"])
+    assert rows(writer, GIVEN) == [["email:1", NOW - DAY]]
+    later = order("shop:3", "email:1", of="web:ann", at=NOW + DAY)
+    put(writer, Deletion("order:shop:2", NOW + 5), later, order("shop:3", at=NOW + DAY + 1, of="web:ann"))
+    assert rows(writer, GIVEN) == []
+    assert not one_person(writer, ANN, LEE)
+
+
+def test_an_order_corrected_back_gives_again_what_it_gave(writer: Writer) -> None:
+    put(writer, *MISATTRIBUTED)
+    put(writer, order("shop:1", "email:1", of="shop:lee", at=NOW + 1))
+    put(writer, order("shop:1", "email:1", of="web:ann", at=NOW + 2))
+    assert one_person(writer, ANN, LEE)
+    put(writer, Deletion("order:shop:1", NOW + 3))
+    assert not one_person(writer, ANN, LEE)
+    put(writer, order("shop:1", "email:1", of="web:ann", at=NOW + 4))
+    assert one_person(writer, ANN, LEE)
+
+
+def test_an_older_version_of_an_order_that_comes_late_changes_nothing_of_what_holds(writer: Writer) -> None:
+    put(writer, *MISATTRIBUTED)
+    put(writer, order("shop:1", "email:2", of="shop:lee", at=NOW - DAY), Deletion("order:shop:1", NOW - DAY))
+    assert one_person(writer, ANN, LEE)
+    assert rows(writer, GIVEN) == [["email:1", NOW]]
+    assert rows(writer, "MATCH (:Customer {key: 'shop:lee'})-[:HAS_EMAIL]->(v) RETURN v.key") == [["email:1"]]
+
+
+def test_an_order_that_was_placed_at_another_instant_is_withdrawn_by_that(writer: Writer) -> None:
+    put(writer, *MISATTRIBUTED, Withdrawal("shop", ANN, "email:1", NOW - 1))
+    assert one_person(writer, ANN, LEE)
+    put(writer, order("shop:1", "email:1", of="web:ann", at=NOW + 1, placed=NOW - 2))
+    assert not one_person(writer, ANN, LEE)
+    put(writer, order("shop:2", "email:1", of="web:ann", at=NOW + 1, placed=NOW))
+    assert one_person(writer, ANN, LEE)
+
+
+def test_a_corrected_order_leaves_what_its_customer_has_otherwise(writer: Writer) -> None:
+    link = IdentifierLink("shop", ANN, Assertion("email:1", Assurance.VERIFIED), NOW - DAY)
+    put(writer, *MISATTRIBUTED)
+    put(writer, link)
+    put(writer, TAKES_BACK["it is another customer's"])
+    assert one_person(writer, ANN, LEE)
+    put(writer, Withdrawal("shop", ANN, "email:1", NOW - 1))
+    assert not one_person(writer, ANN, LEE)
+
+
+def test_an_order_of_a_deleted_customer_may_be_corrected(writer: Writer) -> None:
+    put(writer, *MISATTRIBUTED)
+    put(writer, Deletion(ANN, NOW - 1))
+    put(writer, TAKES_BACK["it is another customer's"])
+    put(writer, customer("web:ann", at=NOW + 1))
+    assert rows(writer, GIVEN) == []
+    assert not one_person(writer, ANN, LEE)
+
+
+def test_before_it_was_corrected_the_order_joined_them(writer: Writer) -> None:
+    instants = iter(range(NOW, NOW + 10))
+    clocked = replace(writer, clock=lambda: next(instants))
+    put(clocked, *MISATTRIBUTED)
+    put(clocked, TAKES_BACK["it is another customer's"])
+    reader = make.reader(writer)
+
+    def who(at: int) -> list[str]:
+        return [find_as_of(reader, Subject.record(name), at).identity.id for name in (ANN, LEE)]
+
+    then, now = who(NOW), who(NOW + 1)
+    assert then[0] == then[1]
+    assert now[0] != now[1]
+    component = fetch_component_as_of(reader, Subject.record(ANN), NOW)
+    assert ("email:1", "shop", "verified") in component.evidence.records[ANN].links
+
+
+def test_what_orders_said_before_it_was_kept_which_of_them_stays_until_it_is_withdrawn(writer: Writer) -> None:
+    put(writer, *MISATTRIBUTED)
+    with writer.driver.session(database=writer.database) as session:
+        session.run(
+            "MATCH ()-[l:HAS_EMAIL {source: 'shop'}]->() SET l.ordered_at = null, l.stated_by = CASE "
+            "WHEN startNode(l).key = 'shop:lee' THEN l.stated_by END"
+        ).consume()
+        session.run("MATCH (o:Order) SET o.said = null").consume()
+    put(writer, TAKES_BACK["it is another customer's"])
+    assert one_person(writer, ANN, LEE)
+    put(writer, Withdrawal("shop", ANN, "email:1", NOW + 6))
+    assert not one_person(writer, ANN, LEE)
 
 
 def test_words_for_and_against_come_to_the_same_in_every_order(writer: Writer, engine: Engine) -> None:

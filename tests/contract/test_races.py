@@ -75,6 +75,20 @@ SKEWS: dict[str, tuple[list[Item], list[Item], list[Item]]] = {
         [make.order("shop:1", of="web:2", at=NOW + 1)],
         [make.order("shop:1", of="web:3", at=NOW + 2)],
     ),
+    "each takes back one of two orders that say the same": (
+        [
+            *(make.order(f"shop:{n}", "email:1", of="web:1") for n in (1, 2)),
+            make.customer("web:2", "email:1"),
+            make.customer("web:3"),
+        ],
+        [make.order("shop:1", "email:1", of="web:3", at=NOW + 1)],
+        [Deletion("order:shop:2", NOW + 1)],
+    ),
+    "one takes an order back while the other says the same again": (
+        [make.order("shop:1", "email:1", of="web:1"), make.customer("web:2", "email:1")],
+        [Deletion("order:shop:1", NOW + 1)],
+        [make.order("shop:2", "email:1", of="web:1", at=NOW - 1)],
+    ),
     "one claims the guest order that the other corrects": (
         [make.order("shop:1", "email:1"), make.customer("web:2", "email:2")],
         [make.order("shop:1", of="web:2", at=NOW + 1)],

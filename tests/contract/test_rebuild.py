@@ -67,7 +67,7 @@ def rows(writer: Writer, text: str) -> list[list[Any]]:
 def test_after_a_change_of_policy_a_rebuilt_graph_equals_one_built_from_scratch(
     writer: Writer, engine: Engine, change: str
 ) -> None:
-    items = list(make.stream(len(change), 120))
+    items = list(make.stream(31 + len(change), 120))  # worlds in which each of the changes parts or joins somebody
     put(writer, items)
     later = replace(writer, policy=LATER[change])
     rebuilt = rebuild(later)

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from onefold.graph.decide import Plan
+from onefold.graph.evidence import NEVER
 from onefold.graph.model import IdentifierKey, Item, OwnItem, Recheck, RecordName
 from tests import items as make
 from tests.memory import Memory, differences, groups
@@ -18,7 +19,8 @@ ORDERS = 4
 
 MUST_HAPPEN = (
     "MERGED", "SPLIT", "ERASED", "BAN_EXPIRED", "OPERATOR_MATCH", "BAN", "SOURCE", "LIMIT",
-    "became shared", "shared no longer", "came back", "order claimed", "order given up", "was loose", "retired twice",
+    "became shared", "shared no longer", "came back", "order claimed", "order given up", "order changed hands",
+    "no order says so", "another order says so", "was loose", "retired twice",
 )  # fmt: skip
 """What a proof that never meets it does not prove."""
 
@@ -76,9 +78,16 @@ class Replay:
         for name, record in self.graph.records.items():
             earlier = before.records.get(name)
             met["came back"] += record.identity is not None and earlier is not None and earlier.identity is None
+            for link, state in record.links.items():
+                held = earlier.links.get(link) if earlier is not None else None
+                if held is not None and held.stored and state.ordered_at < held.ordered_at:
+                    met["no order says so"] += not state.stored
+                    met["another order says so"] += state.ordered_at != NEVER
         for key, order in self.graph.orders.items():
             was = before.orders.get(key)
             if was is not None and was.placed_by != order.placed_by:
+                handed_on = was.placed_by is not None and order.placed_by is not None
+                met["order changed hands"] += handed_on
                 met["order given up" if order.placed_by is None else "order claimed"] += 1
 
     def _ids_last(self, before: Memory, plan: Plan) -> None:

@@ -28,7 +28,7 @@ RECORD_LINK_TYPES: Final = {"customer": LINK_TYPES, "order": ORDER_LINK_TYPES}
 
 _LINK: Final = """[v.key, labels(v)[0], v.component, v.identity, v.shared, v.events, l.source, l.assurance,
         l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.stated_by, l.sighted_at.epochMillis,
-        l.withdrawn_at.epochMillis, l.refused]"""
+        l.ordered_at.epochMillis, l.withdrawn_at.epochMillis, l.refused]"""
 
 _RECORD: Final = """r.key, i.id, r.component, r.created_at.epochMillis, r.observed_at.epochMillis, r.digest,
     r.deleted_at.epochMillis, r.ended"""
@@ -165,8 +165,15 @@ RETURN name, links
 READ_ORDERS: Final = """
 UNWIND $orders AS k MATCH (o:Order {key: k}) SET o.lock = $lock WITH o
 OPTIONAL MATCH (c:Customer)-[:PLACED]->(o)
-RETURN o.key, o.observed_at.epochMillis, o.digest, o.deleted_at.epochMillis, c.key
+RETURN o.key, o.observed_at.epochMillis, o.digest, o.deleted_at.epochMillis, c.key, o.placed_at.epochMillis, o.said
 """
+
+READ_LEFT: Final = """
+UNWIND $rows AS r MATCH (c:Customer {key: r[0]}) WITH c, r
+MATCH (c)-[:PLACED]->(o:Order) WHERE o.source = r[1] AND r[2] IN o.said AND NOT o.key IN $orders
+RETURN r[0], r[1], r[2], max(o.placed_at.epochMillis)
+"""
+"""When the last of a customer's orders that say the same was placed, but for those that are at hand."""
 
 READ_EVENTS: Final = "UNWIND $events AS k MATCH (e:Event {key: k}) RETURN e.key"
 
@@ -193,6 +200,7 @@ MATCH (i:Identity {{id: before}}) MERGE (v)-[:LEFT]->(i)
 
 _NEW_LINK: Final = """{source: l[1], assurance: l[2], confidence: l[3], first_seen: datetime({epochMillis: l[4]}),
     last_seen: datetime({epochMillis: l[5]}), observations: l[6], stated_by: l[7],
+    ordered_at: CASE WHEN l[8] IS NULL THEN null ELSE datetime({epochMillis: l[8]}) END,
     recorded_at: datetime({epochMillis: $now})}"""
 
 _NEW_LINKS: Final = "".join(
@@ -382,7 +390,8 @@ _SET_LINK: Final = """SET l.first_seen = CASE WHEN r[4] IS NULL THEN null ELSE d
     l.last_seen = CASE WHEN r[5] IS NULL THEN null ELSE datetime({epochMillis: r[5]}) END,
     l.observations = r[6], l.stated_by = r[7],
     l.sighted_at = CASE WHEN r[8] IS NULL THEN null ELSE datetime({epochMillis: r[8]}) END,
-    l.withdrawn_at = CASE WHEN r[9] IS NULL THEN null ELSE datetime({epochMillis: r[9]}) END, l.refused = r[10]"""
+    l.withdrawn_at = CASE WHEN r[9] IS NULL THEN null ELSE datetime({epochMillis: r[9]}) END, l.refused = r[10],
+    l.ordered_at = CASE WHEN r[11] IS NULL THEN null ELSE datetime({epochMillis: r[11]}) END"""
 
 UPDATE_LINKS: Final = {record: f"{text}\n{_SET_LINK}\n" for record, text in _WITH_LINK.items()}
 

@@ -6,6 +6,7 @@ for an operator's word, whose records must be known by then:
 
 * the latest version of a record or order wins (ties go to the greater digest), and with it what it states;
 * a link's sight is the union of all sights; whether it holds depends on the latest word for and against it;
+* what an order says of its customer is said while its latest version says so, and while it is not deleted;
 * of two words on one pair of records the later one counts.
 
 So nothing is forgotten: a link that holds no longer stays as an ended one, since an older word may come later.
@@ -46,6 +47,9 @@ from onefold.graph.resolve import Ban, Edges, Link, Match
 LinkKey = tuple[IdentifierKey, str, str]
 """Identifier, source and assurance: one relationship of a record."""
 
+Given = tuple[RecordName, LinkKey]
+"""A link that a customer has by an order."""
+
 
 NEVER: Final[Instant] = -(1 << 62)
 """Before any instant: the version of a record that others only spoke of."""
@@ -62,9 +66,11 @@ class LinkState:
     last_seen: Instant = NEVER
     observations: int = 0
     stated_by: str | None = None
-    """The digest of the last version of its record that said so; None if no version ever did."""
+    """The digest of the last version of its record that said so, or of an order's; None if no version ever did."""
     sighted_at: Instant = NEVER
-    """When anything but a version of the record last said so: an order, an event, a link."""
+    """When anything but a version last said so: an event, a link."""
+    ordered_at: Instant = NEVER
+    """When the last of the orders was placed that say so still."""
     withdrawn_at: Instant = NEVER
     """Up to when its source took its word back."""
     refused: str | None = None
@@ -116,7 +122,7 @@ class RecordState:
 
     def holds(self, link: LinkState) -> bool:
         """Whether one of its links holds: the latest word for it is later than every word against it."""
-        said_at = link.sighted_at
+        said_at = max(link.sighted_at, link.ordered_at)
         if link.stated_by == self.digest and self.observed_at > said_at:
             said_at = self.observed_at
         return said_at > link.withdrawn_at and (self.deleted_at is None or said_at > self.deleted_at) and self.live
@@ -147,7 +153,7 @@ class IdentifierState:
 
 @dataclass(slots=True)
 class OrderState:
-    """An order: which version it is, and whose."""
+    """An order: which version it is, whose, and what it says of them."""
 
     observed_at: Instant = NEVER
     digest: str = ""
@@ -157,6 +163,9 @@ class OrderState:
     placed_by: RecordName | None = None
     """The customer it hangs on in the graph."""
     stored: bool = False
+    placed_at: Instant = NEVER
+    said: frozenset[LinkKey] = frozenset()
+    """What it says of its customer."""
 
     @property
     def deleted(self) -> bool:
@@ -167,6 +176,12 @@ class OrderState:
     def owner(self) -> RecordName | None:
         """The customer it is to hang on; None for a guest order and a deleted one."""
         return None if self.deleted else self.customer
+
+    @property
+    def given(self) -> frozenset[Given]:
+        """The links that its customer has by it; none of a guest order and a deleted one."""
+        owner = self.owner
+        return frozenset() if owner is None else frozenset((owner, key) for key in self.said)
 
 
 @dataclass(slots=True)
@@ -230,6 +245,8 @@ class Evidence:
     lapsed: set[tuple[RecordName, RecordName]] = field(default_factory=set)
     """Those of the bans whose time is over."""
     orders: dict[str, OrderState] = field(default_factory=dict)
+    let_go: set[Given] = field(default_factory=set)
+    """Links that the last order to say so may say no longer: :meth:`hand_over` tells which order is the last now."""
     events: set[str] = field(default_factory=set)
     recounted: set[IdentifierKey] = field(default_factory=set)
     """Shared identifiers whose every record is here, so that it can be told whether they still are."""
@@ -283,6 +300,21 @@ class Evidence:
             case Recheck():
                 self.recount |= item.recount
                 return False
+
+    def hand_over(self, left: Mapping[Given, Instant] | None = None) -> None:
+        """Have the links that orders let go of held by the orders that are left: those here, and ``left``, which tells
+        when the last of all others that say so was placed. Comes after all items and before all questions."""
+        last = dict(left or {})
+        for order in self.orders.values():
+            for given in order.given & self.let_go:
+                last[given] = max(order.placed_at, last.get(given, NEVER))
+        for name, key in self.let_go:
+            record = self.records[name]
+            link = record.links[key]
+            link.ordered_at = last.get((name, key), NEVER)
+            self._note(record, key, link)
+        self.let_go.clear()
+        self._turned = None
 
     def edges(self) -> Edges:
         """All of it that holds, as rows for :func:`onefold.graph.resolve.resolve`."""
@@ -347,23 +379,39 @@ class Evidence:
         if item.refunds and order.digest != digest:
             self._add_refunds(item)
         latest = (item.observed_at, digest) > (order.observed_at, order.digest)
+        gave, placed_at = order.given, order.placed_at
         changed = latest and digest != order.digest
         if latest:
             if order.stored and (changed or order.deleted):
                 self.superseded.add(item.name)
             order.observed_at, order.digest, order.customer = item.observed_at, digest, item.customer
+            order.placed_at = item.placed_at
+            order.said = frozenset((a.identifier, item.source, a.assurance.value) for a in item.assertions)
             self.placed[item.key] = item
             if (guest := self.records.get(item.name)) is not None:
                 self._claim(guest, order)
-        if item.customer is not None:
-            customer = self._spoken_for(item.customer)
-            new = [self._sight(customer, a, item.source, item.placed_at) for a in item.assertions]
-            return changed or any(new)
-        guest = self._spoken_for(item.name)
-        self._claim(guest, order)
+        record = self._spoken_for(item.customer or item.name)
+        if item.customer is None:
+            self._claim(record, order)
+            if latest:
+                self._replace(record, item.observed_at, digest)
+        new = self._state(record, item.assertions, item.source, item.placed_at, digest)
         if latest:
-            self._replace(guest, item.observed_at, digest)
-        return self._state(guest, item.assertions, item.source, item.placed_at, digest) or changed
+            self._let_go(gave if order.placed_at < placed_at else gave - order.given, placed_at)
+            for _, key in order.given:
+                link = record.links[key]
+                if item.placed_at > link.ordered_at:
+                    link.ordered_at = item.placed_at
+                    self._note(record, key, link)
+        return new or changed
+
+    def _let_go(self, given: Iterable[Given], placed_at: Instant) -> None:
+        """Note the links of which an order placed then may have been the last to say so."""
+        for name, key in given:
+            # One of a kind that the policy has dropped may have ended unread.
+            link = self.records[name].links.get(key)
+            if link is not None and link.ordered_at <= placed_at:
+                self.let_go.add((name, key))
 
     def _claim(self, guest: RecordState, order: OrderState) -> None:
         """Note whether the order is a customer's: then it is a record of its own no longer."""
@@ -414,7 +462,9 @@ class Evidence:
         label, key = split_name(item.record)
         if label == "order":
             order = self.orders.setdefault(key, OrderState())
+            gave = order.given
             order.deleted_at = item.at
+            self._let_go(gave - order.given, order.placed_at)
             if order.placed_by is not None:
                 self.superseded.add(item.record)
         record.deleted_at = item.at
@@ -510,7 +560,7 @@ class Evidence:
     def _state(
         self, record: RecordState, assertions: Iterable[Assertion], source: str, at: Instant, digest: str
     ) -> bool:
-        """Note what a version of the record says; True if any of it is new."""
+        """Note what a version of the record, or of an order of its, says; True if any of it is new."""
         anything, latest = False, digest == record.digest
         for assertion in assertions:
             key = (assertion.identifier, source, assertion.assurance.value)

@@ -213,7 +213,10 @@ def _read_and_fold(
     tx: neo4j.Transaction, policy: Policy, items: Sequence[Item | OwnItem], touched: Touched, lock: str
 ) -> tuple[Evidence, dict[str, str], list[_Said]]:
     evidence = store.read(tx, touched, policy, lock)
-    return evidence, _identities(evidence), [_fold(evidence, item) for item in items]
+    before = _identities(evidence)
+    accepted = [_fold(evidence, item) for item in items]
+    store.hand_over(tx, evidence)
+    return evidence, before, accepted
 
 
 def _fold(evidence: Evidence, item: Item | OwnItem) -> _Said:

@@ -34,7 +34,8 @@ _LINKS: Final = {
     record: f"""COLLECT {{
       MATCH (r)-[l:MEMBER_OF|HAD|{"|".join(types.values())}]->(x) WHERE l.resumed_at IS NULL
       RETURN [type(l), coalesce(x.key, x.id), l.source, l.assurance, l.first_seen.epochMillis, l.last_seen.epochMillis,
-        l.observations, l.stated_by, l.sighted_at.epochMillis, l.withdrawn_at.epochMillis, l.refused] }}"""
+        l.observations, l.stated_by, l.sighted_at.epochMillis, l.ordered_at.epochMillis, l.withdrawn_at.epochMillis,
+        l.refused] }}"""
     for record, types in RECORD_LINK_TYPES.items()
 }
 

@@ -56,15 +56,17 @@ class StaleRead(Exception):
 def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> Evidence:
     """The stored evidence of every component that the batch touches, locked until the transaction ends.
 
-    Adds to ``touched`` the guest orders among the orders. ``lock`` must be unique to the transaction. Raises StaleRead
-    if the batch's nodes changed component between being found and being locked.
+    Adds to ``touched`` whose the orders are by now, and what they say of them. ``lock`` must be unique to the
+    transaction. Raises StaleRead if the batch's nodes changed component between being found and being locked.
     """
     keys = _keys_by_label(touched, policy)
     record = tx.run(cypher.READ_AND_LOCK, keys=keys, lock=lock).single(strict=True)
     orders = _read_orders(tx, touched, lock)
-    guests = {f"order:{key}" for key, order in orders.items() if order.placed_by is None} - touched.records
-    if guests:
-        touched.records |= guests  # records, whosever the batch says they are
+    whose = {order.placed_by or f"order:{key}" for key, order in orders.items()}  # whosever the batch says they are
+    given = {v for order in orders.values() for _, (v, _, _) in order.given if kind_of(v) in policy.kinds}
+    if not (whose <= touched.records and given <= touched.identifiers):
+        touched.records |= whose
+        touched.identifiers |= given
         return read(tx, touched, policy, lock)
     evidence = Evidence(orders=orders)
     take_members(evidence, record["customers"], record["orders"], record["devices"])
@@ -110,11 +112,31 @@ def _read_orders(tx: neo4j.Transaction, touched: Touched, lock: str) -> dict[str
         return {}
     orders = {}
     found = tx.run(cypher.READ_ORDERS, orders=sorted(touched.orders), lock=lock)
-    for key, observed_at, digest, deleted_at, customer in found:
+    for key, observed_at, digest, deleted_at, customer, placed_at, words in found:
         whose = None if customer is None else f"customer:{customer}"
         observed_at = NEVER if observed_at is None else observed_at
-        orders[key] = OrderState(observed_at, digest or "", whose, deleted_at, placed_by=whose, stored=True)
+        placed_at = NEVER if placed_at is None else placed_at
+        said = frozenset(_said(key.partition(":")[0], word) for word in words or ())
+        orders[key] = OrderState(observed_at, digest or "", whose, deleted_at, whose, True, placed_at, said)
     return orders
+
+
+def _word(link: LinkKey) -> str:
+    """What an order says of its customer, as the order's node has it."""
+    identifier, _, assurance = link
+    return f"{assurance}:{identifier}"
+
+
+def _said(source: str, word: str) -> LinkKey:
+    assurance, _, identifier = word.partition(":")
+    return identifier, source, assurance
+
+
+def hand_over(tx: neo4j.Transaction, evidence: Evidence) -> None:
+    """Have the links that orders of the batch let go of held by the orders that are left, whoever stored these."""
+    rows = [[split_name(name)[1], key[1], _word(key)] for name, key in sorted(evidence.let_go)]
+    left = tx.run(cypher.READ_LEFT, rows=_Unspelled(rows), orders=sorted(evidence.orders)) if rows else ()
+    evidence.hand_over({(f"customer:{key}", _said(source, word)): at for key, source, word, at in left})
 
 
 def _take_nobodys(
@@ -304,6 +326,7 @@ def link_state(
     observations: int,
     stated_by: str | None,
     sighted_at: Instant | None,
+    ordered_at: Instant | None,
     withdrawn_at: Instant | None,
     refused: str | None,
     *,
@@ -319,6 +342,7 @@ def link_state(
         observations,
         stated_by,
         NEVER if sighted_at is None else sighted_at,
+        NEVER if ordered_at is None else ordered_at,
         NEVER if withdrawn_at is None else withdrawn_at,
         refused,
         stored,
@@ -494,7 +518,7 @@ def _order_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
     products: dict[str, list[str]] = {}
     for key, order in evidence.placed.items():
         state = evidence.orders[key]
-        row = [key, _order_properties(order, state.digest), order.placed_at, order.observed_at]
+        row = [key, _order_properties(order, state), order.placed_at, order.observed_at]
         (described if state.stored else created).append(row)
         if state.stored:
             cleared.append(key)
@@ -536,7 +560,7 @@ def _owner_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
     yield cypher.PLACE_ORDERS, [[customer, orders] for customer, orders in placed.items()]
 
 
-def _order_properties(order: Order, digest: str) -> dict[str, Any]:
+def _order_properties(order: Order, state: OrderState) -> dict[str, Any]:
     return {
         "key": order.key,
         "source": order.source,
@@ -548,7 +572,8 @@ def _order_properties(order: Order, digest: str) -> dict[str, Any]:
         "payment_method": order.payment_method or None,
         "coupons": list(order.coupons),
         "utc_offset_minutes": order.utc_offset_minutes,
-        "digest": digest,
+        "digest": state.digest,
+        "said": None if state.customer is None else sorted(map(_word, state.said)),
         **dict(_prefixed(order.properties)),
     }
 
@@ -617,7 +642,10 @@ class _Links:
             kind = kind_of(identifier)
             confidence = self._policy.base_confidence(kind, assurance, source)
             self._created.setdefault(name, {}).setdefault(self._policy.kind(kind).label, []).append(
-                [*key, confidence, link.first_seen, link.last_seen, link.observations, link.stated_by]
+                [
+                    *(*key, confidence, link.first_seen, link.last_seen, link.observations, link.stated_by),
+                    _known(link.ordered_at),
+                ]
             )
         if link.dirty if link.stored else _says_more(link):
             self._rows["update", record].append(_link_row(name, key, link))
@@ -646,6 +674,7 @@ def _link_row(name: RecordName, key: LinkKey, link: LinkState) -> Rows:
     return [
         *(split_name(name)[1], *key, None if link.first_seen == UNSEEN else link.first_seen, _known(link.last_seen)),
         *(link.observations, link.stated_by, sighted_at, _known(link.withdrawn_at), link.refused),
+        _known(link.ordered_at),
     ]
 
 

@@ -77,6 +77,7 @@ def _told(scenario: Scenario, policy: Policy) -> tuple[list[Item], Evidence]:
                 broken += [Violation(scenario.place(index), f"{v.field} {v.rule}") for v in err.violations]
     if broken:
         raise InvalidInput(broken)
+    evidence.hand_over()
     return told, evidence
 
 

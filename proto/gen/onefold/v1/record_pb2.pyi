@@ -549,8 +549,8 @@ Global___Refund: _TypeAlias = Refund  # noqa: Y015
 @_typing.final
 class Order(_message.Message):
     """A purchase: of a customer record, or a guest order, which is a record itself. A later version, by `observe_time`, takes
-    the place of an earlier one: a guest order's identifiers and an order's customer included, so that a guest order may
-    become a customer's. Refunds already known stay, and so do identifiers that a customer got by an order.
+    the place of an earlier one, its customer and its identifiers included, so that a guest order may become a customer's.
+    What it no longer says is ended, unless another of that customer's orders says so. Refunds already known stay.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -615,7 +615,7 @@ class Order(_message.Message):
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Identifier]:
         """The identifiers given with the order, at most 50. On a customer's order they are the customer's, by the word of the
-        order's source.
+        order's source, as long as the order says so and is not deleted.
         """
 
     @_builtins.property
