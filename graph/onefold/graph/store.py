@@ -377,7 +377,7 @@ def _new_rows(evidence: Evidence, plan: Plan, policy: Policy, links: _Links) -> 
             rows[cypher.IDENTIFIER_PARAMETERS[policy.kind(kind).label]].append(
                 [key, kind, value, to.component, to.identity, to.shared, identifier.has_events]
             )
-    for name in _said(evidence):
+    for name in _news(evidence):
         record, placed = evidence.records[name], plan.records[name]
         if name.startswith("customer:") and not record.stored and record.live:
             key = split_name(name)[1]
@@ -387,7 +387,7 @@ def _new_rows(evidence: Evidence, plan: Plan, policy: Policy, links: _Links) -> 
     return rows
 
 
-def _said(evidence: Evidence) -> Iterable[RecordName]:
+def _news(evidence: Evidence) -> Iterable[RecordName]:
     """The records that are new, or of which there is a new version."""
     return {**evidence.changed, **evidence.customers}
 
@@ -436,7 +436,7 @@ def _customer_statements(evidence: Evidence, plan: Plan) -> Iterator[tuple[str, 
     """Customers that are new and gone already, and new versions of those that are not new."""
     nobodys: Rows = []
     described: Rows = []
-    for name in _said(evidence):
+    for name in _news(evidence):
         label, key = split_name(name)
         state = evidence.records[name]
         if label != "customer" or (state.live and not state.stored):
