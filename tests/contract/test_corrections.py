@@ -179,6 +179,18 @@ def test_a_ban_holds_until_the_service_has_said_that_it_is_over(writer: Writer) 
     assert put(writer, due)[0].changed is False
 
 
+def test_two_bans_end_each_at_its_time_however_their_records_are_named(writer: Writer) -> None:
+    pairs = [("customer:a:1 a:2", "customer:a:3"), ("customer:a:1", "customer:a:2 a:3")]
+    put(writer, *(customer(name.partition(":")[2], f"email:{n}") for n, pair in enumerate(pairs) for name in pair))
+    put(writer, *(OperatorBan(*pair, "ann", "brothers", NOW, NOW + 5 + n) for n, pair in enumerate(pairs)))
+    reader = make.reader(writer)
+    for now, (a, b) in enumerate(pairs, start=NOW + 5):
+        assert not one_person(writer, a, b)
+        put(writer, *due_bans(reader, now))
+        assert one_person(writer, a, b)
+    assert due_bans(reader, NOW + 10) == []
+
+
 def test_a_recheck_of_what_is_right_changes_nothing(writer: Writer) -> None:
     put(writer, *(customer(f"web:{n}", "phone:1", f"email:{n}") for n in range(3)))
     before = kinds(writer)

@@ -638,12 +638,17 @@ def _word_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
     bans = [[*_ends(ban), ban.actor, ban.reason, ban.at, ban.expires_at] for ban in evidence.new_bans]
     yield cypher.SET_MATCHES, [[*_ends(m), m.actor, m.reason, m.at] for m in evidence.new_matches]
     yield cypher.SET_BANS, bans
-    yield cypher.SET_EXPIRIES, [[a, b, at, expires_at] for a, b, _, _, at, expires_at in bans]
-    yield cypher.LAPSE_BANS, [_ends(expiry) for expiry in evidence.expired]
+    yield cypher.SET_EXPIRIES, [[_pair_key(a, b), a, b, at, expires_at] for a, b, _, _, at, expires_at in bans]
+    yield cypher.LAPSE_BANS, [[*ends, _pair_key(*ends)] for ends in map(_ends, evidence.expired)]
 
 
 def _ends(word: OperatorMatch | OperatorBan | BanExpiry) -> list[str]:
     return sorted((split_name(word.a)[1], split_name(word.b)[1]))
+
+
+def _pair_key(a: str, b: str) -> str:
+    """The key of a pair of records. Keys may hold anything, so that only its length tells where the first one ends."""
+    return f"{len(a)} {a} {b}"
 
 
 def _event_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
