@@ -179,6 +179,15 @@ def test_a_ban_holds_until_the_service_has_said_that_it_is_over(writer: Writer) 
     assert put(writer, due)[0].changed is False
 
 
+def test_a_ban_that_is_said_anew_in_the_commit_in_which_it_ends_holds(writer: Writer) -> None:
+    put(writer, customer("web:ann", "email:1"), customer("shop:lee", "email:1"))
+    put(writer, OperatorBan(ANN, LEE, "ann", "brothers", NOW - 10, NOW + 5))
+    put(writer, BanExpiry(ANN, LEE, NOW - 10), OperatorBan(ANN, LEE, "bob", "brothers indeed", NOW + 5))
+    assert not one_person(writer, ANN, LEE)
+    put(writer, customer("web:ann", "email:1", full_name="Ann", at=NOW + 1))
+    assert not one_person(writer, ANN, LEE)
+
+
 def test_two_bans_end_each_at_its_time_however_their_records_are_named(writer: Writer) -> None:
     pairs = [("customer:a:1 a:2", "customer:a:3"), ("customer:a:1", "customer:a:2 a:3")]
     put(writer, *(customer(name.partition(":")[2], f"email:{n}") for n, pair in enumerate(pairs) for name in pair))

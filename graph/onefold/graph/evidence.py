@@ -305,6 +305,10 @@ class Evidence:
         passed its end: replicas whose clocks differ then still agree."""
         return [ban._replace(expires_at=None) for pair, ban in self.bans.items() if pair not in self.lapsed]
 
+    def has_lapsed(self, expiry: BanExpiry) -> bool:
+        """Whether the ban on these two is over, with all that was said since its end."""
+        return _pair(expiry.a, expiry.b) in self.lapsed
+
     def turned(self) -> list[tuple[RecordName, LinkKey, LinkState]]:
         """The links that have begun to hold with these items, or hold no longer; those that did are ``stored``."""
         if self._turned is None:

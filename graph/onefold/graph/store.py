@@ -639,7 +639,9 @@ def _word_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
     yield cypher.SET_MATCHES, [[*_ends(m), m.actor, m.reason, m.at] for m in evidence.new_matches]
     yield cypher.SET_BANS, bans
     yield cypher.SET_EXPIRIES, [[_pair_key(a, b), a, b, at, expires_at] for a, b, _, _, at, expires_at in bans]
-    yield cypher.LAPSE_BANS, [[*ends, _pair_key(*ends)] for ends in map(_ends, evidence.expired)]
+    # An operator may have said anew, in the same commit, what had just ended.
+    ended = [_ends(expiry) for expiry in evidence.expired if evidence.has_lapsed(expiry)]
+    yield cypher.LAPSE_BANS, [[a, b, _pair_key(a, b)] for a, b in ended]
 
 
 def _ends(word: OperatorMatch | OperatorBan | BanExpiry) -> list[str]:
