@@ -284,6 +284,13 @@ class Evidence:
                 self.recount |= item.recount
                 return False
 
+    def end_bans(self, now: Instant) -> None:
+        """Say of the new bans whose time is over by ``now`` that it is: who tells the past over again parts nobody."""
+        for item in self.new_bans:
+            ban = self.bans[_pair(item.a, item.b)]
+            if ban.expires_at is not None and ban.expires_at <= now:
+                self._add_expiry(BanExpiry(ban.a, ban.b, ban.at))
+
     def edges(self) -> Edges:
         """All of it that holds, as rows for :func:`onefold.graph.resolve.resolve`."""
         live = {name: record for name, record in self.records.items() if record.live}

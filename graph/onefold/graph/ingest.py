@@ -177,7 +177,7 @@ def _work(tx: neo4j.Transaction, writer: Writer, batches: Sequence[Batch]) -> tu
     new = answers.unanswered(batches)
     items = [item for batch in new for item in batch.items]
     if items:
-        evidence, before, accepted = _gather(tx, writer.policy, items, lock)
+        evidence, before, accepted = _gather(tx, writer.policy, items, now, lock)
         plan = decide(evidence, writer.policy, writer.new_id)
         store.write(tx, evidence, plan, writer.policy, now, lock)
         outcomes = iter(_outcomes(items, accepted, before, plan))
@@ -193,27 +193,36 @@ _Said = bool | tuple[Violation, ...]
 
 
 def _gather(
-    tx: neo4j.Transaction, policy: Policy, items: Sequence[Item | OwnItem], lock: str
+    tx: neo4j.Transaction, policy: Policy, items: Sequence[Item | OwnItem], now: Instant, lock: str
 ) -> tuple[Evidence, dict[str, str], list[_Said]]:
-    """All evidence that bears on the items, with them in it; who was who before; and what each item said."""
+    """All evidence that bears on the items, with them in it, and with the end of bans that are over before they come;
+    who was who before; and what each item said."""
     touched = Touched.by(items)
-    evidence, before, accepted = _read_and_fold(tx, policy, items, touched, lock)
+    evidence, before, accepted = _read_and_fold(tx, policy, items, touched, now, lock)
     suspects = evidence.suspects()
     if suspects:
         # Who adds to a shared identifier looks at it again with the log's head in hand: nobody can from here on.
         store.lock_log(tx, lock)
         touched.records |= store.holders(tx, evidence, suspects, policy)
         recounted = evidence.recounted
-        evidence, before, accepted = _read_and_fold(tx, policy, items, touched, lock)
+        evidence, before, accepted = _read_and_fold(tx, policy, items, touched, now, lock)
         evidence.recounted = recounted
     return evidence, before, accepted
 
 
 def _read_and_fold(
-    tx: neo4j.Transaction, policy: Policy, items: Sequence[Item | OwnItem], touched: Touched, lock: str
+    tx: neo4j.Transaction,
+    policy: Policy,
+    items: Sequence[Item | OwnItem],
+    touched: Touched,
+    now: Instant,
+    lock: str,
 ) -> tuple[Evidence, dict[str, str], list[_Said]]:
     evidence = store.read(tx, touched, policy, lock)
-    return evidence, _identities(evidence), [_fold(evidence, item) for item in items]
+    before = _identities(evidence)
+    said = [_fold(evidence, item) for item in items]
+    evidence.end_bans(now)
+    return evidence, before, said
 
 
 def _fold(evidence: Evidence, item: Item | OwnItem) -> _Said:
