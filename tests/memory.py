@@ -42,6 +42,8 @@ class Memory:
     lapsed: set[tuple[RecordName, RecordName]] = field(default_factory=set)
     events: set[str] = field(default_factory=set)
     ids: Iterator[int] = field(default_factory=count)
+    now: int = 0
+    """What the clock says: bans that are over by then end as they come."""
 
     def ingest(self, items: Sequence[Item | OwnItem]) -> tuple[Plan, list[bool | None]]:
         """What a batch decided, and whether each of its items said anything new; None for one that was refused."""
@@ -56,6 +58,11 @@ class Memory:
         plan = decide(evidence, self.policy, lambda: f"{next(self.ids):09}")
         self._write(evidence, plan)
         return plan, new
+
+    def _fold(self, evidence: Evidence, items: Sequence[Item | OwnItem]) -> list[bool | None]:
+        new = [_fold(evidence, item) for item in items]
+        evidence.end_bans(self.now)
+        return new
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ def item_to_proto(item: Item, space: int) -> pb.Item:
                 identifiers=[_identifier(a, space) for a in item.assertions],
                 traits=pb.Traits(full_name=item.traits.get("full_name", "")),
                 observe_time=_time(item.observed_at),
+                properties=_properties(item.name, space),
             )
             return pb.Item(customer=customer)
         case Order():
@@ -44,6 +45,7 @@ def item_to_proto(item: Item, space: int) -> pb.Item:
                 status=pb.ORDER_STATUS_PAID,
                 currency_code=item.currency,
                 total=Money(currency_code=item.currency, units=item.total // 1_000_000),
+                properties=_properties(item.name, space),
             )
             return pb.Item(order=order)
         case Event():
@@ -54,6 +56,7 @@ def item_to_proto(item: Item, space: int) -> pb.Item:
                 event_time=_time(item.at),
                 customer=_customer(item.customer, space) if item.customer else None,
                 device=_identifier(Assertion(item.device, item.assurance), space) if item.device else None,
+                properties=_properties(item.key, space),
             )
             return pb.Item(event=event)
         case IdentifierLink():
@@ -76,6 +79,17 @@ def item_to_proto(item: Item, space: int) -> pb.Item:
             return pb.Item(deletion=pb.Deletion(record=_record(item.record, space), delete_time=_time(item.at)))
         case OperatorMatch() | OperatorBan():
             return _word(item, space)
+
+
+def _properties(name: str, space: int) -> dict[str, pb.PropertyValue]:
+    """A few of any kind: what holds them has another order of its own in each process."""
+    return {
+        "name": pb.PropertyValue(string_value=name),
+        "space": pb.PropertyValue(int_value=space),
+        "weight": pb.PropertyValue(double_value=space / 7),
+        "loud": pb.PropertyValue(bool_value=space % 2 == 0),
+        "sizes": pb.PropertyValue(string_list_value=pb.StringList(values=["s", "m"])),
+    }
 
 
 def _word(item: OperatorMatch | OperatorBan, space: int) -> pb.Item:

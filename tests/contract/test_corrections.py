@@ -319,19 +319,66 @@ def test_a_shared_identifier_is_shared_no_longer_once_enough_let_go_of_it(writer
 
 def test_a_ban_holds_until_the_service_has_said_that_it_is_over(writer: Writer) -> None:
     put(writer, customer("web:ann", "email:1"), customer("shop:lee", "email:1"))
-    put(writer, OperatorBan(ANN, LEE, "ann", "brothers", NOW - 10, NOW - 5))
+    put(writer, OperatorBan(ANN, LEE, "ann", "brothers", NOW - 10, NOW + 5))
+    later = replace(writer, clock=lambda: NOW + 6)
+    put(later, customer("web:ann", "email:1", full_name="Ann", at=NOW + 1))
     assert not one_person(writer, ANN, LEE)
     reader = make.reader(writer)
-    assert due_bans(reader, NOW - 6) == []
-    (due,) = due_bans(reader, NOW)
+    assert due_bans(reader, NOW + 4) == []
+    (due,) = due_bans(reader, NOW + 5)
     assert due == BanExpiry(LEE, ANN, NOW - 10)
-    put(writer, due)
+    put(later, due)
     assert one_person(writer, ANN, LEE)
-    assert due_bans(reader, NOW) == []
+    assert due_bans(reader, NOW + 5) == []
     assert "BAN_EXPIRED" in kinds(writer)
     put(writer, OperatorBan(ANN, LEE, "ann", "brothers indeed", NOW))
     assert not one_person(writer, ANN, LEE)
     assert put(writer, due)[0].changed is False
+
+
+def test_a_ban_that_was_over_before_it_came_is_known_and_moves_nobody(writer: Writer) -> None:
+    put(writer, customer("web:ann", "email:1"), customer("shop:lee", "email:1"))
+    before = rows(writer, "MATCH (i:Identity) RETURN i.id ORDER BY i.id")
+    ban = OperatorBan(ANN, LEE, "ann", "brothers", NOW - 10, NOW)
+    (outcome,) = put(writer, ban)
+    assert outcome.changed
+    assert outcome.identity == outcome.identity_before
+    assert outcome.refused == ()
+    assert kinds(writer) == ["CREATED", "OPERATOR_BAN", "BAN_EXPIRED"]
+    assert rows(writer, "MATCH (i:Identity) RETURN i.id ORDER BY i.id") == before
+    assert rows(writer, "MATCH ()-[b:NEVER_SAME]->() RETURN b.reason, b.lapsed") == [["brothers", True]]
+    assert due_bans(make.reader(writer), NOW) == []
+    assert put(writer, ban)[0].changed is False
+
+
+def test_a_later_ban_outlasts_one_that_was_over_before_it_came_with_it(writer: Writer) -> None:
+    put(writer, customer("web:ann", "email:1"), customer("shop:lee", "email:1"))
+    put(writer, OperatorBan(ANN, LEE, "ann", "brothers", NOW - 10, NOW - 5), OperatorBan(ANN, LEE, "bob", "no", NOW))
+    assert not one_person(writer, ANN, LEE)
+    assert "BAN_EXPIRED" not in kinds(writer)
+    put(writer, OperatorBan(ANN, LEE, "ann", "brothers", NOW - 8, NOW - 5))
+    assert not one_person(writer, ANN, LEE)
+
+
+def test_a_ban_that_is_said_anew_in_the_commit_in_which_it_ends_holds(writer: Writer) -> None:
+    put(writer, customer("web:ann", "email:1"), customer("shop:lee", "email:1"))
+    put(writer, OperatorBan(ANN, LEE, "ann", "brothers", NOW - 10, NOW + 5))
+    put(writer, BanExpiry(ANN, LEE, NOW - 10), OperatorBan(ANN, LEE, "bob", "brothers indeed", NOW + 5))
+    assert not one_person(writer, ANN, LEE)
+    put(writer, customer("web:ann", "email:1", full_name="Ann", at=NOW + 1))
+    assert not one_person(writer, ANN, LEE)
+
+
+def test_two_bans_end_each_at_its_time_however_their_records_are_named(writer: Writer) -> None:
+    pairs = [("customer:a:1 a:2", "customer:a:3"), ("customer:a:1", "customer:a:2 a:3")]
+    put(writer, *(customer(name.partition(":")[2], f"email:{n}") for n, pair in enumerate(pairs) for name in pair))
+    put(writer, *(OperatorBan(*pair, "ann", "brothers", NOW, NOW + 5 + n) for n, pair in enumerate(pairs)))
+    reader = make.reader(writer)
+    for now, (a, b) in enumerate(pairs, start=NOW + 5):
+        assert not one_person(writer, a, b)
+        put(writer, *due_bans(reader, now))
+        assert one_person(writer, a, b)
+    assert due_bans(reader, NOW + 10) == []
 
 
 def test_a_recheck_of_what_is_right_changes_nothing(writer: Writer) -> None:

@@ -343,7 +343,7 @@ def test_events_count_from_when_they_were_recorded(told: Told) -> None:
 
 def test_links_and_words_are_in_the_graph_while_they_held(told: Told) -> None:
     joined = told.put(make.customer("web:ann", "email:1"), make.customer("shop:lee", "email:1"))
-    ban = OperatorBan(ANN.name, LEE.name, "ann", "brothers", NOW, NOW + 5)
+    ban = OperatorBan(ANN.name, LEE.name, "ann", "brothers", NOW, NOW + make.DAY)
     banned = told.put(ban)
     over = told.put(BanExpiry(ban.a, ban.b, ban.at))
     told.put(OperatorBan(ANN.name, LEE.name, "bob", "brothers indeed", NOW + 1))
@@ -360,6 +360,18 @@ def test_links_and_words_are_in_the_graph_while_they_held(told: Told) -> None:
         if e.type == "NEVER_SAME"
     )
     assert (seen.sources, seen.first_seen) == (("ann",), NOW)
+
+
+def test_a_ban_that_was_over_before_it_came_held_at_no_instant(told: Told) -> None:
+    joined = told.put(make.customer("web:ann", "email:1"), make.customer("shop:lee", "email:1"))
+    told.clock.now += make.DAY
+    replayed = told.put(OperatorBan(ANN.name, LEE.name, "ann", "brothers", NOW, NOW + make.DAY))
+    later = told.put(make.customer("web:ann", "email:1", full_name="Ann", at=NOW + 1))
+    as_ever = replay(read_log(told.reader), joined)
+    for at in (joined, replayed, later):
+        assert find_as_of(told.reader, ANN, at).identity.id == find_as_of(told.reader, LEE, at).identity.id
+        assert (LEE.name, "NEVER_SAME", ANN.name) not in told.edges(ANN, at)
+        assert replay(read_log(told.reader), at) == as_ever == membership(told.reader)
 
 
 def test_an_identifier_was_shared_from_when_it_was_until_it_was_not(told: Told) -> None:

@@ -6,10 +6,20 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from onefold.graph.decide import Plan
 from onefold.graph.evidence import NEVER
-from onefold.graph.model import IdentifierKey, Item, OwnItem, Recheck, RecordName
+from onefold.graph.model import (
+    BanExpiry,
+    IdentifierKey,
+    Instant,
+    Item,
+    OperatorBan,
+    OwnItem,
+    Recheck,
+    RecordName,
+)
 from tests import items as make
 from tests.memory import Memory, differences, groups
 from tests.worlds import rules
@@ -36,19 +46,43 @@ def test_no_order_of_arrival_makes_a_difference_and_all_of_them_equal_bulk(provi
     assert not rare
 
 
+def test_bans_that_were_over_before_they_came_part_nobody_in_any_order(proving: bool) -> None:
+    met: Counter[str] = Counter()
+    worlds = 400 if proving else 40
+    for seed in range(worlds):
+        items = [_over(item) for item in make.upheavals(seed)]
+        ends = [BanExpiry(i.a, i.b, i.at) for i in items if isinstance(i, OperatorBan)]
+        told = [Replay(items, f"{seed}/{n}", met, make.NOW + 200, ends) for n in range(ORDERS)]
+        assert len({tuple(groups(replay.graph)) for replay in told}) == 1, seed
+    assert met["BAN"] == 0
+    assert worlds < met["BAN_EXPIRED"] <= met["OPERATOR_BAN"]
+
+
+def _over(item: Item | OwnItem) -> Item | OwnItem:
+    return replace(item, expires_at=make.NOW + 200) if isinstance(item, OperatorBan) else item
+
+
 class Replay:
     """One world told in one random order, held against bulk resolution after every batch."""
 
-    def __init__(self, items: Sequence[Item | OwnItem], seed: str, met: Counter[str]) -> None:
-        self.graph = Memory(rules())
+    def __init__(
+        self,
+        items: Sequence[Item | OwnItem],
+        seed: str,
+        met: Counter[str],
+        now: Instant = 0,
+        ends: Sequence[BanExpiry] = (),
+    ) -> None:
+        """``ends`` are those of the bans that are over by ``now``, which the service says by itself."""
+        self.graph = Memory(rules(), now=now)
         self._seed = seed
         self._met = met
         self._logged: dict[str, str] = {}
         self._became: dict[str, str] = {}
         self._erased: set[str] = set()
         for said in make.tell(items, random.Random(seed), self._commit):
-            assert differences(self.graph, said) == [], seed
-        self._again(said)
+            assert differences(self.graph, [*said, *ends]) == [], seed
+        self._again([*said, *ends])
 
     def _again(self, said: Sequence[Item | OwnItem]) -> None:
         """Nothing is new about what was said already, and nothing about looking at all of it anew."""

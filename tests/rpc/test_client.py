@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ class Flaky(identity_service_pb2_grpc.IdentityServiceServicer):
         self.keeps_before_failing = False
         self.ends_early_at = -1
         self.acknowledged = 0
+        self.answers: dict[tuple[str, int], list[str]] = {}
+        """What each number of each stream stood for."""
         self.most_waiting = 0
         self._waiting = 0
         self._lock = threading.Lock()
@@ -62,6 +65,10 @@ class Flaky(identity_service_pb2_grpc.IdentityServiceServicer):
         threading.Thread(target=read, daemon=True).start()
         while more.acquire() and (request := inbox.pop(0)) is not None:
             names = [item.customer.key.source_id for item in request.items]
+            if self.answers.setdefault((request.stream_id, request.sequence), names) != names:
+                other = InvalidInput([Violation("sequence", "stood for other items of this stream before")])
+                yield identity_service_pb2.StreamRecordsResponse(sequence=request.sequence, status=status_of(other))
+                continue
             failure = self.failures.pop(self.acknowledged, None)
             if failure is not None:
                 if self.keeps_before_failing:
@@ -156,6 +163,36 @@ def test_what_was_kept_but_not_acknowledged_is_sent_again() -> None:
         assert answered(importer, messages(10)) == names(messages(10))
     assert servicer.kept.count("5a") == 2
     assert set(servicer.kept) == set(flat(names(messages(10))))
+
+
+def test_all_streams_of_one_sending_have_one_id_and_those_of_another_one_another() -> None:
+    servicer = Flaky()
+    servicer.failures = {3: grpc.StatusCode.UNAVAILABLE, 7: grpc.StatusCode.ABORTED}
+    with importing(servicer) as importer:
+        for _ in range(2):
+            assert answered(importer, messages(10)) == names(messages(10))
+    sent: dict[str, list[int]] = {}
+    for stream, sequence in servicer.answers:
+        sent.setdefault(str(uuid.UUID(stream)), []).append(sequence)
+    assert list(sent.values()) == [list(range(1, 11))] * 2
+
+
+def test_a_sending_that_is_resumed_goes_on_with_its_id_and_its_numbers() -> None:
+    servicer, stream = Flaky(), str(uuid.uuid4())
+    with importing(servicer) as importer:
+        list(importer.send(messages(10)[:4], stream))
+        list(importer.send(messages(10)[3:], stream, 3))
+    assert servicer.answers == {(stream, n): names(messages(10))[n - 1] for n in range(1, 11)}
+
+
+def test_a_resumed_sending_whose_messages_have_become_others_loses_none_of_them() -> None:
+    servicer, stream = Flaky(), str(uuid.uuid4())
+    others = [[item(f"{n}c")] for n in range(20)]
+    with importing(servicer) as importer:
+        list(importer.send(messages(4), stream))
+        received = importer.send(others, stream, 2)
+        assert [[result.identity for result in results] for results in received] == names(others)
+    assert set(servicer.kept) == set(flat(names(messages(4)) + names(others)))
 
 
 def test_a_stream_that_ends_too_early_counts_as_broken() -> None:

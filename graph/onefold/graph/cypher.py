@@ -485,16 +485,16 @@ SET w.actor = r[2], w.reason = r[3], w.at = datetime({{epochMillis: r[4]}}), w.l
 """
 
 SET_EXPIRIES: Final = """
-UNWIND $rows AS r MERGE (x:Expiry {key: r[0] + ' ' + r[1]})
-SET x.a = r[0], x.b = r[1], x.said_at = datetime({epochMillis: r[2]}),
-    x.due_at = CASE WHEN r[3] IS NULL THEN null ELSE datetime({epochMillis: r[3]}) END
+UNWIND $rows AS r MERGE (x:Expiry {key: r[0]})
+SET x.a = r[1], x.b = r[2], x.said_at = datetime({epochMillis: r[3]}),
+    x.due_at = CASE WHEN r[4] IS NULL THEN null ELSE datetime({epochMillis: r[4]}) END
 """
 """When bans are due to end, where they can be found by time."""
 
 LAPSE_BANS: Final = """
 UNWIND $rows AS r MATCH (a:Customer {key: r[0]})-[n:NEVER_SAME]->(b:Customer {key: r[1]})
 SET n.lapsed = true, n.lapsed_at = datetime({epochMillis: $now})
-WITH r MATCH (x:Expiry {key: r[0] + ' ' + r[1]}) SET x.due_at = null
+WITH r MATCH (x:Expiry {key: r[2]}) SET x.due_at = null
 """
 
 READ_DUE: Final = """

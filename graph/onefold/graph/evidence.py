@@ -316,6 +316,13 @@ class Evidence:
         self.let_go.clear()
         self._turned = None
 
+    def end_bans(self, now: Instant) -> None:
+        """Say of the new bans whose time is over by ``now`` that it is: who tells the past over again parts nobody."""
+        for item in self.new_bans:
+            ban = self.bans[_pair(item.a, item.b)]
+            if ban.expires_at is not None and ban.expires_at <= now:
+                self._add_expiry(BanExpiry(ban.a, ban.b, ban.at))
+
     def edges(self) -> Edges:
         """All of it that holds, as rows for :func:`onefold.graph.resolve.resolve`."""
         live = {name: record for name, record in self.records.items() if record.live}
@@ -336,6 +343,10 @@ class Evidence:
         """The bans that hold. One holds until the service has said that its time is over, and not until some clock has
         passed its end: replicas whose clocks differ then still agree."""
         return [ban._replace(expires_at=None) for pair, ban in self.bans.items() if pair not in self.lapsed]
+
+    def has_lapsed(self, expiry: BanExpiry) -> bool:
+        """Whether the ban on these two is over, with all that was said since its end."""
+        return _pair(expiry.a, expiry.b) in self.lapsed
 
     def turned(self) -> list[tuple[RecordName, LinkKey, LinkState]]:
         """The links that have begun to hold with these items, or hold no longer; those that did are ``stored``."""

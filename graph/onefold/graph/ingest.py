@@ -14,7 +14,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -78,15 +78,34 @@ class Batch:
     items: Sequence[Item | OwnItem]
     request_id: str = ""
     """A repeat of the same id gets the first answer; empty for none."""
+    sent: str = ""
+    """What the caller sent under the id, as a fingerprint by which a repeat is known; empty for that of the items."""
+    refused: Mapping[int, Sequence[Violation]] = field(default_factory=dict)
+    """What was sent beside the items and never let in, and why, by its place in all that was sent. It is part of the
+    answer, so that a repeat is told the same, whatever is let in by then."""
 
     @property
     def fingerprint(self) -> str:
         """The same for the same items, whatever the process."""
-        return blake2b(repr(self.items).encode(), digest_size=16).hexdigest()
+        return self.sent or blake2b(repr([*map(_ordered, self.items)]).encode(), digest_size=16).hexdigest()
+
+    def answer(self, outcomes: Iterator[Outcome]) -> list[Outcome]:
+        """What became of all that was sent; takes as many outcomes as there are items."""
+        return [
+            Outcome(violations=tuple(self.refused[place])) if place in self.refused else next(outcomes)
+            for place in range(len(self.items) + len(self.refused))
+        ]
+
+
+def _ordered(item: Item | OwnItem) -> Item | OwnItem:
+    """The item with its properties by name: they have no order of their own."""
+    if isinstance(item, Customer | Order | Event):
+        return replace(item, properties=dict(sorted(item.properties.items())))
+    return item
 
 
 Answer = list[Outcome] | InvalidInput
-"""What one batch is answered: its items' outcomes, or why it is refused as a whole."""
+"""What one batch is answered: the outcomes of all that was sent, or why it is refused as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +195,16 @@ def _work(tx: neo4j.Transaction, writer: Writer, batches: Sequence[Batch]) -> tu
     answers = _Answers.read(tx, batches)
     new = answers.unanswered(batches)
     items = [item for batch in new for item in batch.items]
+    outcomes: Iterator[Outcome] = iter(())
     if items:
-        evidence, before, accepted = _gather(tx, writer.policy, items, lock)
+        evidence, before, accepted = _gather(tx, writer.policy, items, now, lock)
         plan = decide(evidence, writer.policy, writer.new_id)
         store.write(tx, evidence, plan, writer.policy, now, lock)
         outcomes = iter(_outcomes(items, accepted, before, plan))
-        for batch in new:
-            answers.note(batch, [next(outcomes) for _ in batch.items])
-        answers.write(tx, now)
         largest = plan.largest
+    for batch in new:
+        answers.note(batch, batch.answer(outcomes))
+    answers.write(tx, now)
     return [answers.of(batch) for batch in batches], largest
 
 
@@ -193,29 +213,36 @@ _Said = bool | tuple[Violation, ...]
 
 
 def _gather(
-    tx: neo4j.Transaction, policy: Policy, items: Sequence[Item | OwnItem], lock: str
+    tx: neo4j.Transaction, policy: Policy, items: Sequence[Item | OwnItem], now: Instant, lock: str
 ) -> tuple[Evidence, dict[str, str], list[_Said]]:
-    """All evidence that bears on the items, with them in it; who was who before; and what each item said."""
+    """All evidence that bears on the items, with them in it, and with the end of bans that are over before they come;
+    who was who before; and what each item said."""
     touched = Touched.by(items)
-    evidence, before, accepted = _read_and_fold(tx, policy, items, touched, lock)
+    evidence, before, accepted = _read_and_fold(tx, policy, items, touched, now, lock)
     suspects = evidence.suspects()
     if suspects:
         # Who adds to a shared identifier looks at it again with the log's head in hand: nobody can from here on.
         store.lock_log(tx, lock)
         touched.records |= store.holders(tx, evidence, suspects, policy)
         recounted = evidence.recounted
-        evidence, before, accepted = _read_and_fold(tx, policy, items, touched, lock)
+        evidence, before, accepted = _read_and_fold(tx, policy, items, touched, now, lock)
         evidence.recounted = recounted
     return evidence, before, accepted
 
 
 def _read_and_fold(
-    tx: neo4j.Transaction, policy: Policy, items: Sequence[Item | OwnItem], touched: Touched, lock: str
+    tx: neo4j.Transaction,
+    policy: Policy,
+    items: Sequence[Item | OwnItem],
+    touched: Touched,
+    now: Instant,
+    lock: str,
 ) -> tuple[Evidence, dict[str, str], list[_Said]]:
     evidence = store.read(tx, touched, policy, lock)
     before = _identities(evidence)
     accepted = [_fold(evidence, item) for item in items]
     store.hand_over(tx, evidence)
+    evidence.end_bans(now)
     return evidence, before, accepted
 
 

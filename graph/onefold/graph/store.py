@@ -680,15 +680,23 @@ def _link_row(name: RecordName, key: LinkKey, link: LinkState) -> Rows:
 
 def _word_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:
     """What operators say of pairs of customers, each pair in the order of its keys."""
-    bans = [[*_ends(ban), ban.actor, ban.reason, ban.at, ban.expires_at] for ban in evidence.new_bans]
+    bans = [(*_ends(ban), ban) for ban in evidence.new_bans]
     yield cypher.SET_MATCHES, [[*_ends(m), m.actor, m.reason, m.at] for m in evidence.new_matches]
-    yield cypher.SET_BANS, bans
-    yield cypher.SET_EXPIRIES, [[a, b, at, expires_at] for a, b, _, _, at, expires_at in bans]
-    yield cypher.LAPSE_BANS, [_ends(expiry) for expiry in evidence.expired]
+    yield cypher.SET_BANS, [[a, b, ban.actor, ban.reason, ban.at, ban.expires_at] for a, b, ban in bans]
+    yield cypher.SET_EXPIRIES, [[_pair_key(a, b), a, b, ban.at, ban.expires_at] for a, b, ban in bans]
+    # An operator may have said anew, in the same commit, what had just ended.
+    ended = [_ends(expiry) for expiry in evidence.expired if evidence.has_lapsed(expiry)]
+    yield cypher.LAPSE_BANS, [[a, b, _pair_key(a, b)] for a, b in ended]
 
 
-def _ends(word: OperatorMatch | OperatorBan | BanExpiry) -> list[str]:
-    return sorted((split_name(word.a)[1], split_name(word.b)[1]))
+def _ends(word: OperatorMatch | OperatorBan | BanExpiry) -> tuple[str, str]:
+    a, b = split_name(word.a)[1], split_name(word.b)[1]
+    return (a, b) if a < b else (b, a)
+
+
+def _pair_key(a: str, b: str) -> str:
+    """The key of a pair of records. Keys may hold anything, so that only its length tells where the first one ends."""
+    return f"{len(a)} {a} {b}"
 
 
 def _event_statements(evidence: Evidence) -> Iterator[tuple[str, Rows]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -140,7 +141,7 @@ class StreamingImporter:
     """Sends messages of items and gives back their results, each once it is durable, over as many streams as it takes.
 
     At most ``window`` messages are sent and not acknowledged. When a stream breaks, or the service is overloaded or
-    restarts, what was not acknowledged is sent again on a new one (items are idempotent), after a pause that grows;
+    restarts, what was not acknowledged is sent again on a new one, after a pause that grows, and gets its first answer;
     ``patience`` is how many seconds may pass without any acknowledgement. ``on_pause`` is told what happened, and how
     many seconds the pause takes.
     """
@@ -161,14 +162,18 @@ class StreamingImporter:
         self._sleep = sleep
 
     def send(
-        self, messages: Iterable[Sequence[record_pb2.Item]]
+        self, messages: Iterable[Sequence[record_pb2.Item]], stream_id: str = "", acknowledged: int = 0
     ) -> Iterator[Sequence[identity_service_pb2.ItemResult]]:
         """For each message the results of its items, in order; a message that is refused as a whole, in each item.
+
+        ``stream_id`` (a UUID) and how many of its messages were ``acknowledged`` resume what another process began:
+        ``messages`` are the ones that follow. If they turn out to be others than it had sent, they go under a new id.
 
         ``messages`` is read on the caller's thread, as far ahead as the window allows. Raises what ended the last
         stream, as :func:`error_of` tells it, if that does not pass, or not within the patience.
         """
-        source = enumerate(messages, 1)
+        resumed, stream_id = bool(stream_id), stream_id or str(uuid.uuid4())
+        source = enumerate(messages, acknowledged + 1)
         waiting: deque[identity_service_pb2.StreamRecordsRequest] = deque()
         retries = _Retries(self._patience, self._on_pause, self._sleep)
         stream = _Stream(self._stub)
@@ -176,7 +181,9 @@ class StreamingImporter:
             while True:
                 while len(waiting) < self._window and (following := next(source, None)) is not None:
                     sequence, items = following
-                    waiting.append(identity_service_pb2.StreamRecordsRequest(sequence=sequence, items=items))
+                    waiting.append(
+                        identity_service_pb2.StreamRecordsRequest(sequence=sequence, items=items, stream_id=stream_id)
+                    )
                     stream.put(waiting[-1])
                 if not waiting:
                     stream.end()
@@ -190,6 +197,14 @@ class StreamingImporter:
                         stream.put(request)
                     continue
                 retries.reset()
+                if resumed and _stood_for_others(response):
+                    resumed, stream_id = False, str(uuid.uuid4())
+                    stream.close()
+                    stream = _Stream(self._stub)
+                    for request in waiting:
+                        request.stream_id = stream_id
+                        stream.put(request)
+                    continue
                 yield _results(waiting.popleft(), response)
         finally:
             stream.close()
@@ -297,6 +312,12 @@ class _Retries:
         self._failures += 1
         self._on_pause(meant, pause)
         self._sleep(pause)
+
+
+def _stood_for_others(response: identity_service_pb2.StreamRecordsResponse) -> bool:
+    """Whether the message's number was that of other items of its stream."""
+    broken = (v for d in _of(response.status.details, BadRequest) for v in d.field_violations)
+    return any(v.field == "sequence" for v in broken)
 
 
 def _results(

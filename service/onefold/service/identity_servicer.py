@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import grpc
 
@@ -28,28 +28,11 @@ from onefold.service.feed import Feed
 from onefold.service.interceptors import deadline
 from onefold.service.status import status_of
 from onefold.service.wire import Batch
-from onefold.v1 import identity_service_pb2, identity_service_pb2_grpc, record_pb2
+from onefold.v1 import identity_service_pb2, identity_service_pb2_grpc
 
 ITEMS_IN_FLIGHT: Final = 2_000
 """Items of one stream that may wait for their commit, in as few or as many messages as they come; a client that sends
 faster is held back by the transport."""
-
-
-@dataclass(slots=True)
-class _Parsed:
-    """A message's items: those to be written, and what is already known of the others."""
-
-    items: list[Item]
-    results: list[identity_service_pb2.ItemResult | None]
-    """One a place; None where the item is to be written."""
-
-    def answer(self, outcomes: Sequence[Outcome]) -> list[identity_service_pb2.ItemResult]:
-        """All results, in the order of the message's items."""
-        rest = iter(outcomes)
-        return [
-            result if result is not None else convert.outcome_to_proto(index, next(rest))
-            for index, result in enumerate(self.results)
-        ]
 
 
 class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
@@ -75,15 +58,12 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     ) -> identity_service_pb2.IngestRecordsResponse:
         """A result per item, once all good ones are durable."""
         seconds = deadline(context)
-        parsed = self._parse(request, request.message.items)
-        outcomes: list[Outcome] = []
-        if parsed.items:
-            written = self._lanes.submit(Items(parsed.items, request.message.request_id), seconds)
-            try:
-                outcomes = written.result(seconds)
-            except FutureTimeoutError:
-                raise DeadlineExceeded("the deadline ran out before the items were committed") from None
-        return identity_service_pb2.IngestRecordsResponse(results=parsed.answer(outcomes))
+        written = self._submit(self._parse(request, request.message.request_id), seconds)
+        try:
+            outcomes = written.result(seconds)
+        except FutureTimeoutError:
+            raise DeadlineExceeded("the deadline ran out before the items were committed") from None
+        return identity_service_pb2.IngestRecordsResponse(results=_results(outcomes))
 
     def StreamRecords(  # noqa: N802
         self,
@@ -129,17 +109,13 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     ) -> _Pending:
         if request.error is not None:
             return _Pending(request.message.sequence, refused=request.error)
-        parsed = self._parse(request, request.message.items)
-        if not parsed.items:
-            return _Pending(request.message.sequence, parsed)
+        message = request.message
+        parsed = self._parse(request, f"{message.stream_id}/{message.sequence}" if message.stream_id else "")
         if any(isinstance(i, OperatorMatch | OperatorBan) for i in parsed.items):
             # An operator's word names records that must be known; they may be in any message before.
             wait(flow.writes())
             flow.check()
-        message = request.message
-        request_id = f"{message.stream_id}/{message.sequence}" if message.stream_id else ""
-        written = self._lanes.submit(Items(parsed.items, request_id), deadline(context))
-        return _Pending(request.message.sequence, parsed, written)
+        return _Pending(message.sequence, len(parsed.items), self._submit(parsed, deadline(context)))
 
     def ResolveIdentity(  # noqa: N802
         self, request: identity_service_pb2.ResolveIdentityRequest, context: grpc.ServicerContext
@@ -173,20 +149,38 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
             yield convert.stretch_to_proto(stretch)
         raise grpc.RpcError("the stream has ended")
 
-    def _parse(self, batch: Batch[Any], messages: Sequence[record_pb2.Item]) -> _Parsed:
-        parsed = _Parsed([], [])
+    def _parse(
+        self,
+        request: Batch[identity_service_pb2.IngestRecordsRequest] | Batch[identity_service_pb2.StreamRecordsRequest],
+        request_id: str,
+    ) -> Items:
+        """The request's items, and why each of the others is refused."""
+        items: list[Item] = []
+        refused: dict[int, Sequence[Violation]] = {}
+        messages = request.message.items
         for index, message in enumerate(messages):
-            broken = batch.refused.get(index)
+            if index in request.refused:
+                place = f"items[{index}]"
+                refused[index] = [
+                    Violation(v.field.removeprefix(place).removeprefix("."), v.rule) for v in request.refused[index]
+                ]
+                continue
             try:
-                if broken is not None:
-                    raise InvalidInput(list(broken))
-                parsed.items.append(convert.parse_item(message, self._policy))
-                parsed.results.append(None)
+                items.append(convert.parse_item(message, self._policy))
             except InvalidInput as error:
-                if broken is None:
-                    error = InvalidInput([Violation(f"items[{index}].{v.field}", v.rule) for v in error.violations])
-                parsed.results.append(convert.refused_to_proto(index, error))
-        return parsed
+                refused[index] = error.violations
+        return Items(items, request_id, convert.fingerprint(messages) if request_id else "", refused)
+
+    def _submit(self, parsed: Items, seconds: float | None) -> Future[list[Outcome]]:
+        if parsed.items or parsed.request_id:
+            return self._lanes.submit(parsed, seconds)
+        told: Future[list[Outcome]] = Future()
+        told.set_result(parsed.answer(iter(())))
+        return told
+
+
+def _results(outcomes: Iterable[Outcome]) -> list[identity_service_pb2.ItemResult]:
+    return [convert.outcome_to_proto(index, outcome) for index, outcome in enumerate(outcomes)]
 
 
 class _Flow:
@@ -263,14 +257,15 @@ class _Pending:
     """A message of a stream that waits for its commit."""
 
     sequence: int
-    parsed: _Parsed | None = None
+    items: int = 0
+    """How many of its items are to be written."""
     written: Future[list[Outcome]] | None = None
     refused: OnefoldError | None = None
 
     @property
     def weight(self) -> int:
         """How much of the stream's room it takes."""
-        return len(self.parsed.items) + 1 if self.parsed is not None else 1
+        return self.items + 1
 
     def cancel(self) -> None:
         """Do not write it, unless that has begun."""
@@ -281,10 +276,10 @@ class _Pending:
         """What the client reads once the message is durable; raises what kept it from becoming so."""
         if self.refused is not None:
             return identity_service_pb2.StreamRecordsResponse(sequence=self.sequence, status=status_of(self.refused))
-        assert self.parsed is not None
+        assert self.written is not None
         try:
-            outcomes = self.written.result() if self.written is not None else []
+            outcomes = self.written.result()
         except InvalidInput:
             self.refused = InvalidInput([Violation("sequence", "stood for other items of this stream before")])
             return self.acknowledgement()
-        return identity_service_pb2.StreamRecordsResponse(sequence=self.sequence, results=self.parsed.answer(outcomes))
+        return identity_service_pb2.StreamRecordsResponse(sequence=self.sequence, results=_results(outcomes))

@@ -10,13 +10,13 @@ from onefold.service.convert.decisions import (
     parse_change_kinds,
     stretch_to_proto,
 )
+from onefold.service.convert.fingerprint import fingerprint
 from onefold.service.convert.identities import (
     found_to_proto,
     graph_to_proto,
     outcome_to_proto,
     parse_as_of,
     parse_subject,
-    refused_to_proto,
 )
 from onefold.service.convert.items import (
     event_to_proto,
@@ -40,6 +40,7 @@ __all__ = [
     "decision_to_proto",
     "event_to_proto",
     "explanation_to_proto",
+    "fingerprint",
     "found_to_proto",
     "graph_to_proto",
     "model_to_proto",
@@ -55,7 +56,6 @@ __all__ = [
     "parse_subject",
     "parse_timestamp",
     "profile_to_proto",
-    "refused_to_proto",
     "stretch_to_proto",
     "timestamp_to_proto",
     "value_to_proto",

@@ -104,8 +104,9 @@ def _edge_to_proto(edge: Edge) -> identity_service_pb2.GraphEdge:
 def outcome_to_proto(index: int, outcome: Outcome) -> identity_service_pb2.ItemResult:
     """What became of an item; its violations' paths begin at the request."""
     if outcome.violations:
-        violations = [Violation(f"items[{index}].{v.field}", v.rule) for v in outcome.violations]
-        return refused_to_proto(index, InvalidInput(violations))
+        place = f"items[{index}]"
+        broken = [Violation(f"{place}.{v.field}" if v.field else place, v.rule) for v in outcome.violations]
+        return identity_service_pb2.ItemResult(index=index, status=status_of(InvalidInput(broken)))
     return identity_service_pb2.ItemResult(
         index=index,
         changed=outcome.changed,
@@ -113,11 +114,6 @@ def outcome_to_proto(index: int, outcome: Outcome) -> identity_service_pb2.ItemR
         identity=outcome.identity,
         refusals=[refusal_to_proto(refused) for refused in outcome.refused],
     )
-
-
-def refused_to_proto(index: int, error: InvalidInput) -> identity_service_pb2.ItemResult:
-    """An item that was not accepted, and why."""
-    return identity_service_pb2.ItemResult(index=index, status=status_of(error))
 
 
 def refusal_to_proto(refused: Refused) -> identity_pb2.Refusal:

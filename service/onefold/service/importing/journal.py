@@ -53,6 +53,10 @@ class Position:
     """How much of the rejects file they fill."""
     witness: str = ""
     """A record among them; a service that does not know it is not the one that acknowledged them."""
+    stream_id: str = ""
+    """The stream that all runs of the import have sent."""
+    messages: int = 0
+    """How many messages of it are done."""
 
 
 class Journal:

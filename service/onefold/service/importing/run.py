@@ -5,6 +5,7 @@ Entries are taken in the reader's order, and so are acknowledgements: a position
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,9 @@ Results = Sequence[identity_service_pb2.ItemResult]
 class Importer(Protocol):
     """Sends messages and gives back their results in order, as :class:`onefold.service.client.StreamingImporter`."""
 
-    def send(self, messages: Iterable[Sequence[record_pb2.Item]]) -> Iterator[Results]:
+    def send(
+        self, messages: Iterable[Sequence[record_pb2.Item]], stream_id: str, acknowledged: int
+    ) -> Iterator[Results]:
         """For each message the results of its items."""
         ...
 
@@ -65,7 +68,11 @@ class _Chunk:
 
 
 class ImportRun:
-    """One run over a file's entries, from a position on."""
+    """One run over a file's entries, from a position on.
+
+    Messages depend on the entries after a position alone: a run that goes on after another one sends the same messages
+    under the same numbers, and what was committed without an acknowledgement gets its first answer.
+    """
 
     def __init__(
         self,
@@ -80,12 +87,13 @@ class ImportRun:
         self._journal = journal
         self._on_progress = on_progress
         self._pending: deque[_Chunk] = deque()
-        self.tally = Tally(position)
+        self.tally = Tally(replace(position, stream_id=position.stream_id or str(uuid.uuid4())))
 
     def run(self, entries: Iterable[Entry]) -> Tally:
         """Sends all entries after the position. However it ends, what was acknowledged is in the journal."""
-        following = islice(entries, self.tally.position.entries, None)
-        for results in self._importer.send(self._messages(following)):
+        start = self.tally.position
+        following = islice(entries, start.entries, None)
+        for results in self._importer.send(self._messages(following), start.stream_id, start.messages):
             self._finish(self._pending.popleft(), results)
             self._finish_rejects()
         self._finish_rejects()
@@ -95,6 +103,8 @@ class ImportRun:
         for chunk in _chunks(entries):
             self._pending.append(chunk)
             if chunk.items:
+                if not self.tally.position.messages:
+                    self._journal.save(self.tally.position)  # before anything is sent that may go unacknowledged
                 yield [parsed.item for parsed in chunk.items]
             else:
                 self._finish_rejects()
@@ -131,6 +141,7 @@ class ImportRun:
             before,
             entries=before.entries + len(chunk.entries),
             items=before.items + len(chunk.items),
+            messages=before.messages + bool(chunk.items),
             changed=before.changed + changed,
             rejected=before.rejected + rejected,
             rejects_bytes=self._rejects.sync(),
