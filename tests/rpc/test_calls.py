@@ -203,6 +203,21 @@ def test_a_caller_that_goes_away_is_logged_as_cancelled(echo: Echo, lines: io.St
     assert "Traceback" not in lines.getvalue()
 
 
+def test_a_call_that_ends_after_its_deadline_is_counted_and_logged_as_its_caller_saw_it(
+    echo: Echo, lines: io.StringIO
+) -> None:
+    registry = CollectorRegistry()
+    with serving(echo, registry=registry) as (_, client):
+        with pytest.raises(grpc.RpcError) as caught:
+            client.hold(StringValue(), timeout=0.3)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        echo.gate.set()
+        [line] = rpc_lines(lines)
+    assert line["code"] == "DEADLINE_EXCEEDED"
+    labels = {"grpc_type": "unary", "grpc_service": "test.Echo", "grpc_method": "Hold"}
+    assert registry.get_sample_value("grpc_server_handled_total", labels | {"grpc_code": "DEADLINE_EXCEEDED"}) == 1
+
+
 def iter_then_wait(echo: Echo) -> Iterator[StringValue]:
     yield StringValue(value="a")
     echo.gate.wait(10)

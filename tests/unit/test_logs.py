@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import structlog
+from neo4j.exceptions import Neo4jError
 
 from onefold.service.logs import blanked, configure
 
@@ -51,6 +52,7 @@ def test_the_drivers_notifications_are_silent(out: io.StringIO) -> None:
     logging.getLogger("neo4j.notifications").warning("UnknownPropertyKeyWarning in MATCH (n {email: 'x'})")
     logging.getLogger("neo4j.io").warning("retrying")
     logging.getLogger("neo4j.pool").error("Unable to retrieve routing information")
+    logging.getLogger("neo4j.io").error("Failed to read from defunct connection")
     assert lines(out) == []
 
 
@@ -75,6 +77,40 @@ def test_a_traceback_is_logged_without_personal_data_and_without_locals(out: io.
     assert "ValueError: bad value <email>" in ours["exception"]
     assert "ValueError: bad value <email>" in theirs["exception"]
     assert "a local value" not in out.getvalue()
+
+
+def test_of_what_an_engine_said_a_traceback_has_class_and_code_but_no_words(out: io.StringIO) -> None:
+    refused = {
+        "code": "Neo.ClientError.Schema.ConstraintValidationFailed",
+        "message": "Node(7) has label `ExternalId` and property `key` = 'member:A-4711'",
+    }
+    try:
+        try:
+            raise Neo4jError._hydrate_neo4j(**refused)
+        except Neo4jError as error:
+            raise RuntimeError("can't be written") from error
+    except RuntimeError:
+        structlog.get_logger().exception("failed")
+        logging.getLogger("some.library").exception("failed too")
+    for line in lines(out):
+        assert "ConstraintError: Neo.ClientError.Schema.ConstraintValidationFailed" in line["exception"]
+        assert line["exception"].endswith("RuntimeError: can't be written")
+        assert line["exception"].count("test_logs.py") == 2
+    assert "4711" not in out.getvalue()
+
+
+def test_nor_has_one_of_the_cause_that_an_engine_named(out: io.StringIO) -> None:
+    error = Neo4jError._hydrate_gql(
+        gql_status="22N79",
+        description="error: data exception - property uniqueness constraint violated",
+        message="member:A-4711 is there",
+        neo4j_code="Neo.ClientError.Schema.ConstraintValidationFailed",
+        cause={"gql_status": "22N80", "description": "of 'member:A-4711'", "message": "openid:o-4711"},
+    )
+    structlog.get_logger().error("failed", exc_info=error)
+    [line] = lines(out)
+    assert "GqlError: 22N80" in line["exception"]
+    assert "4711" not in out.getvalue()
 
 
 def test_the_console_form_is_for_people_and_as_discreet(out: io.StringIO) -> None:

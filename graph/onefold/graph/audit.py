@@ -74,9 +74,7 @@ class Verification:
     """What is wrong with the one that follows; empty if nothing is wrong at all."""
 
 
-def list_decisions(
-    reader: Reader, identity: str = "", *, size: int = 0, token: str = "", seconds: float | None = None
-) -> Page[Logged]:
+def list_decisions(reader: Reader, identity: str = "", *, size: int = 0, token: str = "") -> Page[Logged]:
     """One page of the log, newest first; with ``identity`` only what affected the identity of that id.
 
     Raises InvalidInput (field ``page_token``).
@@ -85,17 +83,15 @@ def list_decisions(
     (before,) = place_of(asked, token, _START)
     size = size_of(size)
     text = _LIST_OF if identity else _LIST
-    rows = reader.rows(text, seconds=seconds, before=before, limit=size + 1, identity=identity)
+    rows = reader.rows(text, before=before, limit=size + 1, identity=identity)
     found = sorted((logged_of(row) for row in rows), key=lambda d: -d.sequence)
     more = len(found) > size
     return Page(tuple(found[:size]), token_of(asked, (found[size - 1].sequence,)) if more else "")
 
 
-def decisions_of(
-    reader: Reader, identities: Iterable[str], member: str | None = None, *, seconds: float | None = None
-) -> list[Logged]:
+def decisions_of(reader: Reader, identities: Iterable[str], member: str | None = None) -> list[Logged]:
     """Every decision that affected any of these identities, oldest first; with ``member`` only those that moved it."""
-    rows = reader.rows(_ALL_OF, seconds=seconds, identities=sorted(identities), member=member)
+    rows = reader.rows(_ALL_OF, identities=sorted(identities), member=member)
     return sorted(map(logged_of, rows), key=lambda logged: logged.sequence)
 
 
@@ -132,9 +128,9 @@ def read_log(reader: Reader) -> Iterator[Logged]:
         raise NotFound("decision", str(expected))
 
 
-def get_decision(reader: Reader, id: str, *, seconds: float | None = None) -> Logged:
+def get_decision(reader: Reader, id: str) -> Logged:
     """One decision. Raises NotFound."""
-    rows = reader.rows(_GET, id=id, seconds=seconds)
+    rows = reader.rows(_GET, id=id)
     if not rows:
         raise NotFound("decision", id)
     return logged_of(rows[0])

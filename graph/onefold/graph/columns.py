@@ -81,26 +81,22 @@ _IDENTITIES_AT_ONCE: Final = 1_000
 _ROWS_A_BATCH: Final = 1 << 16
 
 
-def orders(
-    reader: Reader, as_of: Instant, identities: Sequence[str] | None = None, *, seconds: float | None = None
-) -> pa.Table:
+def orders(reader: Reader, as_of: Instant, identities: Sequence[str] | None = None) -> pa.Table:
     """The orders placed before ``as_of`` with the refunds given before it, in the columns of :data:`ORDERS`.
 
-    All of them or, with ``identities``, those of the identities of these (current) ids, read within ``seconds``.
+    All of them or, with ``identities``, those of the identities of these (current) ids.
     In no order. Raises DeadlineExceeded, and Unavailable when the engine can't be reached or goes away.
     """
-    return _table(reader, _ORDERS, ORDERS, as_of, identities, seconds)
+    return _table(reader, _ORDERS, ORDERS, as_of, identities)
 
 
-def events(
-    reader: Reader, as_of: Instant, identities: Sequence[str] | None = None, *, seconds: float | None = None
-) -> pa.Table:
+def events(reader: Reader, as_of: Instant, identities: Sequence[str] | None = None) -> pa.Table:
     """The events before ``as_of``, those of people's devices with theirs, in the columns of :data:`EVENTS`.
 
-    All of them or, with ``identities``, those of the identities of these (current) ids, read within ``seconds``.
+    All of them or, with ``identities``, those of the identities of these (current) ids.
     In no order; those of shared devices are nobody's. Raises as :func:`orders` does.
     """
-    return _table(reader, _EVENTS, EVENTS, as_of, identities, seconds)
+    return _table(reader, _EVENTS, EVENTS, as_of, identities)
 
 
 def _table(
@@ -109,12 +105,11 @@ def _table(
     schema: pa.Schema,
     as_of: Instant,
     identities: Sequence[str] | None,
-    seconds: float | None,
 ) -> pa.Table:
     if identities is None:
         found = reader.stream(_ALL + body, batch=_IDENTITIES_AT_ONCE, as_of=as_of)
     else:
-        found = iter(reader.rows(_SOME + body, seconds=seconds, as_of=as_of, identities=list(identities)))
+        found = iter(reader.rows(_SOME + body, as_of=as_of, identities=list(identities)))
     return pa.Table.from_batches(_batches(found, schema), schema)
 
 

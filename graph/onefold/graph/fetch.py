@@ -58,7 +58,7 @@ RETURN k, COUNT {{ (v)<-[:{LINK_TYPES[label]}|{ORDER_LINK_TYPES[label]}]-() }}
 }
 
 
-def fetch_component(reader: Reader, *subjects: Subject, seconds: float | None = None) -> Component:
+def fetch_component(reader: Reader, *subjects: Subject) -> Component:
     """Everything in the subjects' components. Raises NotFound if a subject leads to nobody.
 
     Costs as much as the components are large; what is read may be a little older for one than for another.
@@ -69,7 +69,7 @@ def fetch_component(reader: Reader, *subjects: Subject, seconds: float | None = 
     outside: dict[RecordName, str] = {}
     identities = []
     for subject in subjects:
-        identity, customers, orders, devices, names, spoken = one(reader, _READ, subject, seconds=seconds)
+        identity, customers, orders, devices, names, spoken = one(reader, _READ, subject)
         identities.append(identity)
         take_members(evidence, customers, orders, devices)
         for key, *parts in names:
@@ -88,18 +88,18 @@ def fetch_component(reader: Reader, *subjects: Subject, seconds: float | None = 
     )
     if len(set(identities)) < 2:
         return component
-    degrees = _degrees(reader, in_common(component, reader.policy), seconds)
+    degrees = _degrees(reader, in_common(component, reader.policy))
     return replace(component, degrees=degrees)
 
 
-def fetch_component_as_of(reader: Reader, subject: Subject, at: Instant, *, seconds: float | None = None) -> Component:
+def fetch_component_as_of(reader: Reader, subject: Subject, at: Instant) -> Component:
     """Everything that was in the subject's component at an instant. Raises NotFound if it led to nobody then.
 
     No name of a component is kept, so it is found as it was made: from the identity's records to their identifiers, to
     the records that had these, and so on, a few statements a step.
     """
-    identity = past.identity_of(reader, subject, at, seconds=seconds)
-    members = past.members_of(reader, identity, at, seconds=seconds)
+    identity = past.identity_of(reader, subject, at)
+    members = past.members_of(reader, identity, at)
     evidence = Evidence()
     for key in members:
         if not is_record(key):
@@ -109,13 +109,13 @@ def fetch_component_as_of(reader: Reader, subject: Subject, at: Instant, *, seco
     while following:
         for name in following:
             evidence.records[name] = RecordState(name, spoken_for=True)
-        ties = _take_holdings(evidence, past.holdings(reader, following, at, seconds=seconds), reader.policy)
-        spoken = _words_then(reader, following, at, seconds)
+        ties = _take_holdings(evidence, past.holdings(reader, following, at), reader.policy)
+        spoken = _words_then(reader, following, at)
         words |= spoken
-        following = past.holders(reader, ties, at, seconds=seconds)
+        following = past.holders(reader, ties, at)
         following |= {end for word in spoken if word.same for end in (word.a, word.b)}
         following -= evidence.records.keys()
-    return _placed(reader, subject, identity, evidence, words, at, seconds)
+    return _placed(reader, subject, identity, evidence, words, at)
 
 
 def _take_holdings(evidence: Evidence, rows: Iterable[Any], policy: Policy) -> set[IdentifierKey]:
@@ -130,9 +130,9 @@ def _take_holdings(evidence: Evidence, rows: Iterable[Any], policy: Policy) -> s
     return ties
 
 
-def _words_then(reader: Reader, records: Iterable[RecordName], at: Instant, seconds: float | None) -> set[Word]:
+def _words_then(reader: Reader, records: Iterable[RecordName], at: Instant) -> set[Word]:
     keys = [split_name(name)[1] for name in records if name.startswith("customer:")]
-    return {_word(row) for row in reader.rows(_WORDS_THEN, seconds=seconds, keys=keys, at=at)}
+    return {_word(row) for row in reader.rows(_WORDS_THEN, keys=keys, at=at)}
 
 
 def _placed(
@@ -142,11 +142,10 @@ def _placed(
     evidence: Evidence,
     words: set[Word],
     at: Instant,
-    seconds: float | None,
 ) -> Component:
     """The component with the identity of each of its members, and of who else operators spoke of."""
     spoken_of = {end for word in words for end in (word.a, word.b)}
-    whose = past.identities_of(reader, {*evidence.records, *evidence.identifiers, *spoken_of}, at, seconds=seconds)
+    whose = past.identities_of(reader, {*evidence.records, *evidence.identifiers, *spoken_of}, at)
     for name, record in evidence.records.items():
         record.identity = whose.get(name)
     for key, identifier in evidence.identifiers.items():
@@ -161,21 +160,19 @@ def _placed(
     named = [split_name(name)[1] for name in evidence.records if name.startswith("customer:")]
     display_names = {
         f"customer:{key}": shown
-        for key, *parts in reader.rows(_NAMES_THEN, seconds=seconds, keys=named, at=at)
+        for key, *parts in reader.rows(_NAMES_THEN, keys=named, at=at)
         if (shown := _display_name(*parts))
     }
     return Component((subject,), (identity,), evidence, heard, display_names, outside)
 
 
-def _degrees(reader: Reader, identifiers: Collection[IdentifierKey], seconds: float | None) -> dict[IdentifierKey, int]:
+def _degrees(reader: Reader, identifiers: Collection[IdentifierKey]) -> dict[IdentifierKey, int]:
     by_label: dict[Label, list[IdentifierKey]] = defaultdict(list)
     for key in identifiers:
         if not reader.policy.is_blocked(key):
             by_label[reader.policy.kind(kind_of(key)).label].append(key)
     return {
-        key: count
-        for label, keys in by_label.items()
-        for key, count in reader.rows(_COUNT_LINKS[label], keys=keys, seconds=seconds)
+        key: count for label, keys in by_label.items() for key, count in reader.rows(_COUNT_LINKS[label], keys=keys)
     }
 
 

@@ -128,9 +128,9 @@ _WHY_NOT: Final = {label: f"MATCH (v:{label} {{key: $key}}) RETURN v.shared" for
 _IS_KNOWN: Final = {label: f"MATCH (n:{label} {{key: $key}}) RETURN 1" for label in cypher.RECORD_LABELS.values()}
 
 
-def find(reader: Reader, subject: Subject, *, seconds: float | None = None) -> Found:
+def find(reader: Reader, subject: Subject) -> Found:
     """The identity that the subject leads to. Raises NotFound, InvalidInput for an unknown kind of identifier."""
-    row = one(reader, _FIND, subject, seconds=seconds)
+    row = one(reader, _FIND, subject)
     id, created_at, anonymous, parted, erased, count, customers, orders = row
     names = [f"customer:{key}" for key in customers] + [f"order:{key}" for key in orders]
     identity = Identity(id, created_at, anonymous, count, tuple(names[:RECORDS_SHOWN]))
@@ -139,22 +139,22 @@ def find(reader: Reader, subject: Subject, *, seconds: float | None = None) -> F
     requested = subject.name
     if requested == id and not parted:
         return Found(identity, requested)
-    return Found.by_id(identity, requested, _heirs(reader, requested, seconds), erased=erased)
+    return Found.by_id(identity, requested, _heirs(reader, requested), erased=erased)
 
 
-def _heirs(reader: Reader, id: str, seconds: float | None) -> set[str]:
+def _heirs(reader: Reader, id: str) -> set[str]:
     """The identities of all records that were ever of this one; of an id that was only ever anonymous, of its devices.
 
     The log knows them: whoever came to an identity, or left it for nobody, is a member of a decision that bears its id.
     """
-    ever = {row[0] for row in reader.rows(_EVER, seconds=seconds, id=id)}
+    ever = {row[0] for row in reader.rows(_EVER, id=id)}
     subjects = [Subject.record(name) for name in ever if is_record(name)] or [
         Subject.identifier(key) for key in ever if kind_of(key) in reader.policy.kinds
     ]
-    return set(find_ids(reader, subjects, seconds=seconds).values())
+    return set(find_ids(reader, subjects).values())
 
 
-def find_ids(reader: Reader, subjects: Iterable[Subject], *, seconds: float | None = None) -> dict[Subject, str]:
+def find_ids(reader: Reader, subjects: Iterable[Subject]) -> dict[Subject, str]:
     """The id of the identity that each subject leads to, by a statement per label; who leads to nobody is missing.
 
     Raises InvalidInput for an unknown kind of identifier.
@@ -166,7 +166,7 @@ def find_ids(reader: Reader, subjects: Iterable[Subject], *, seconds: float | No
     return {
         by_key[key]: id
         for label, by_key in asked.items()
-        for key, id in reader.rows(_FIND_IDS[label], seconds=seconds, keys=list(by_key))
+        for key, id in reader.rows(_FIND_IDS[label], keys=list(by_key))
     }
 
 
@@ -174,15 +174,13 @@ def one(
     reader: Reader,
     statement: Mapping[str, str],
     subject: Subject,
-    *,
-    seconds: float | None = None,
     **parameters: Any,
 ) -> Any:
     """The one row of a :func:`located` statement. Raises NotFound if the subject leads to nobody."""
     label, key = node_of(subject, reader.policy)
-    rows = reader.rows(statement[label], seconds=seconds, key=key, **parameters)
+    rows = reader.rows(statement[label], key=key, **parameters)
     if not rows:
-        raise not_found(reader, subject, seconds=seconds)
+        raise not_found(reader, subject)
     return rows[0]
 
 
@@ -198,26 +196,26 @@ def node_of(subject: Subject, policy: Policy) -> tuple[str, str]:
             return policy.kind(kind_of(subject.name)).label, subject.name
 
 
-def not_found(reader: Reader, subject: Subject, *, seconds: float | None = None) -> NotFound:
+def not_found(reader: Reader, subject: Subject) -> NotFound:
     """The error for a subject that leads to nobody: for a known identifier it says why."""
     match subject.kind:
         case SubjectKind.IDENTITY:
             return NotFound("identity", subject.name)
         case SubjectKind.RECORD:
-            return NotFound(split_name(subject.name)[0], subject.name, _why_no_record(reader, subject.name, seconds))
+            return NotFound(split_name(subject.name)[0], subject.name, _why_no_record(reader, subject.name))
         case SubjectKind.IDENTIFIER:
-            return NotFound("identity", subject.name, _why_nobody(reader, subject.name, seconds))
+            return NotFound("identity", subject.name, _why_nobody(reader, subject.name))
 
 
-def _why_no_record(reader: Reader, name: RecordName, seconds: float | None) -> str:
+def _why_no_record(reader: Reader, name: RecordName) -> str:
     label, key = split_name(name)
-    rows = reader.rows(_IS_KNOWN[cypher.RECORD_LABELS[label]], key=key, seconds=seconds)
+    rows = reader.rows(_IS_KNOWN[cypher.RECORD_LABELS[label]], key=key)
     return "it was deleted, or has not come yet and was only spoken against" if rows else ""
 
 
-def _why_nobody(reader: Reader, key: IdentifierKey, seconds: float | None) -> str:
+def _why_nobody(reader: Reader, key: IdentifierKey) -> str:
     label = reader.policy.kind(kind_of(key)).label
-    rows = reader.rows(_WHY_NOT[label], key=key, seconds=seconds)
+    rows = reader.rows(_WHY_NOT[label], key=key)
     if not rows:
         return ""
     if rows[0][0]:

@@ -27,7 +27,7 @@ from neo4j.exceptions import (
     SessionExpired,
 )
 
-from onefold.graph import cypher, store
+from onefold.graph import bounded, cypher, store
 from onefold.graph.decide import Plan, Refused, decide
 from onefold.graph.errors import Conflict, DeadlineExceeded, InvalidInput, Unavailable, Violation
 from onefold.graph.evidence import Evidence, Touched
@@ -132,27 +132,30 @@ def ingest(writer: Writer, batches: Sequence[Batch], seconds: float | None = Non
     """
     until = None if seconds is None else time.monotonic() + seconds
     for attempt in range(ATTEMPTS):
-        left = None if until is None else until - time.monotonic()
-        if left is not None and left <= 0:
-            raise DeadlineExceeded("the deadline ran out before the items were committed")
+        if until is not None and time.monotonic() >= until:
+            raise _too_late()
         try:
-            return _attempt(writer, batches, left)
+            return _attempt(writer, batches, until)
         except store.StaleRead:
             error: Exception | None = None
         except ConstraintError as err:
             error = err
-        except (ServiceUnavailable, SessionExpired) as err:
-            error = err
         except (Neo4jError, DriverError) as err:
-            if not is_retryable(err):
+            if bounded.ran_out(err, until):
+                raise _too_late() from err
+            if not (isinstance(err, ServiceUnavailable | SessionExpired) or is_retryable(err)):
                 raise
             error = err
         writer.on_retry(type(error).__name__ if error else "StaleRead")
         pause = min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S) * random.uniform(0.5, 1.5)
-        time.sleep(pause if left is None else max(0.0, min(pause, left)))
+        time.sleep(pause if until is None else max(0.0, min(pause, until - time.monotonic())))
     if isinstance(error, ServiceUnavailable | SessionExpired):
         raise Unavailable("the graph engine can't be reached") from error
     raise Conflict(f"gave up after {ATTEMPTS} attempts against other writers") from error
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("the deadline ran out before the items were committed")
 
 
 def rehearse(writer: Writer, batches: Sequence[Batch]) -> list[Answer]:
@@ -165,8 +168,8 @@ def rehearse(writer: Writer, batches: Sequence[Batch]) -> list[Answer]:
     return answers
 
 
-def _attempt(writer: Writer, batches: Sequence[Batch], seconds: float | None) -> list[Answer]:
-    with _transaction(writer, seconds) as tx:
+def _attempt(writer: Writer, batches: Sequence[Batch], until: float | None) -> list[Answer]:
+    with _transaction(writer, until) as tx:
         answers, (component, records) = _work(tx, writer, batches)
         tx.commit()
     if records >= writer.policy.max_component:
@@ -175,13 +178,10 @@ def _attempt(writer: Writer, batches: Sequence[Batch], seconds: float | None) ->
 
 
 @contextmanager
-def _transaction(writer: Writer, seconds: float | None) -> Iterator[neo4j.Transaction]:
+def _transaction(writer: Writer, until: float | None) -> Iterator[neo4j.Transaction]:
+    seconds = None if until is None else max(0.001, until - time.monotonic())
     with (
-        writer.driver.session(
-            database=writer.database,
-            fetch_size=-1,
-            bookmark_manager=writer.driver.execute_query_bookmark_manager,
-        ) as session,
+        bounded.session(writer.driver, writer.database, until, fetch_size=-1) as session,
         session.begin_transaction(timeout=seconds) as tx,
     ):
         yield tx

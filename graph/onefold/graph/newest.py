@@ -13,7 +13,7 @@ RETURN o.placed_at.epochMillis ORDER BY o.placed_at DESC LIMIT 1
 """
 
 
-def newest_order(reader: Reader, *, seconds: float | None = None) -> Instant | None:
+def newest_order(reader: Reader) -> Instant | None:
     """When the newest order was placed; None where there is no order."""
-    rows = reader.rows(_NEWEST_ORDER, seconds=seconds)
+    rows = reader.rows(_NEWEST_ORDER)
     return rows[0][0] if rows else None

@@ -95,55 +95,51 @@ RETURN n.identity, COLLECT {{ MATCH (n)-[:MEMBER_OF|LEFT]->(i:Identity) RETURN i
 """The identity of each member and those that it left for nobody."""
 
 
-def find_as_of(reader: Reader, subject: Subject, at: Instant, *, seconds: float | None = None) -> Found:
+def find_as_of(reader: Reader, subject: Subject, at: Instant) -> Found:
     """The identity that the subject led to at an instant, as it was then.
 
     Raises NotFound, with the reason, if it led to nobody then; InvalidInput for an unknown kind of identifier.
     """
-    identity, members = identity_as_of(reader, subject, at, seconds=seconds)
+    identity, members = identity_as_of(reader, subject, at)
     if subject.kind is not SubjectKind.IDENTITY:
         return Found(identity)
-    heirs = _heirs(reader, subject.name, at, seconds)
+    heirs = _heirs(reader, subject.name, at)
     return Found.by_id(identity, subject.name, heirs, erased=not members)
 
 
-def identity_as_of(
-    reader: Reader, subject: Subject, at: Instant, *, seconds: float | None = None
-) -> tuple[Identity, set[str]]:
+def identity_as_of(reader: Reader, subject: Subject, at: Instant) -> tuple[Identity, set[str]]:
     """The identity that the subject led to at an instant, and all its members, records and identifiers. Raises as
     :func:`find_as_of` does."""
-    id = identity_of(reader, subject, at, seconds=seconds)
-    members = members_of(reader, id, at, seconds=seconds)
+    id = identity_of(reader, subject, at)
+    members = members_of(reader, id, at)
     records = sorted(filter(is_record, members))
-    ((created_at,),) = reader.rows(_ASKED, seconds=seconds, id=id)
+    ((created_at,),) = reader.rows(_ASKED, id=id)
     anonymous = bool(members) and not records
     return Identity(id, created_at, anonymous, len(records), tuple(records[:RECORDS_SHOWN])), members
 
 
-def identity_of(reader: Reader, subject: Subject, at: Instant, *, seconds: float | None = None) -> str:
+def identity_of(reader: Reader, subject: Subject, at: Instant) -> str:
     """The id of the identity that the subject led to at an instant. Raises as :func:`find_as_of` does."""
     if subject.kind is SubjectKind.IDENTITY:
-        return _survivor(reader, subject, at, seconds)
+        return _survivor(reader, subject, at)
     if subject.kind is SubjectKind.IDENTIFIER:
         reader.policy.kind(kind_of(subject.name))  # raises if it is none
-    found = identities_of(reader, _owners(reader, [subject.name], at, seconds), at, seconds=seconds)
+    found = identities_of(reader, _owners(reader, [subject.name], at), at)
     if not found:
-        raise _nobody(reader, subject, at, seconds)
+        raise _nobody(reader, subject, at)
     return next(iter(found.values()))
 
 
-def identities_of(
-    reader: Reader, names: Collection[str], at: Instant, *, seconds: float | None = None
-) -> dict[str, str]:
+def identities_of(reader: Reader, names: Collection[str], at: Instant) -> dict[str, str]:
     """The identities that members, records or identifiers, were of at an instant; who was nobody's then is left out."""
     member = next(iter(names)) if len(names) == 1 else None
     wanted = frozenset(names)
     log: dict[int, Logged] = {}
     seen: set[str] = set()
-    following = _latest(reader, wanted, seconds)
+    following = _latest(reader, wanted)
     while following:
         seen |= following
-        found = decisions_of(reader, following, member, seconds=seconds)
+        found = decisions_of(reader, following, member)
         log.update((logged.sequence, logged) for logged in found)
         moves = (move for logged in found if logged.at > at for move in logged.decision.moves)
         following = {move.origin for move in moves if move.member in wanted} - seen - {""}
@@ -151,32 +147,28 @@ def identities_of(
     return {name: partition[name] for name in names if name in partition}
 
 
-def members_of(reader: Reader, id: str, at: Instant, *, seconds: float | None = None) -> set[str]:
+def members_of(reader: Reader, id: str, at: Instant) -> set[str]:
     """The records and identifiers of an identity at an instant."""
-    partition = replay(decisions_of(reader, [id], seconds=seconds), at)
+    partition = replay(decisions_of(reader, [id]), at)
     return {member for member, identity in partition.items() if identity == id}
 
 
-def holdings(
-    reader: Reader, records: Collection[RecordName], at: Instant, *, seconds: float | None = None
-) -> list[Any]:
+def holdings(reader: Reader, records: Collection[RecordName], at: Instant) -> list[Any]:
     """The links that records had at an instant, each as record, identifier, whether that was shared, source,
     assurance, first seen, last seen, observations; the last three as known now."""
     return [
         row
         for label, keys in _keys_by_label(records, reader.policy).items()
-        for row in reader.rows(_HOLDINGS[_RECORD_OF[label]], seconds=seconds, keys=keys, at=at)
+        for row in reader.rows(_HOLDINGS[_RECORD_OF[label]], keys=keys, at=at)
     ]
 
 
-def holders(
-    reader: Reader, identifiers: Collection[IdentifierKey], at: Instant, *, seconds: float | None = None
-) -> set[RecordName]:
+def holders(reader: Reader, identifiers: Collection[IdentifierKey], at: Instant) -> set[RecordName]:
     """The records that had any of these identifiers at an instant."""
     return {
         f"{_RECORD_OF[record]}:{key}"
         for label, keys in _keys_by_label(identifiers, reader.policy).items()
-        for record, key in reader.rows(_HOLDERS[label], seconds=seconds, keys=keys, at=at)
+        for record, key in reader.rows(_HOLDERS[label], keys=keys, at=at)
     }
 
 
@@ -201,24 +193,24 @@ def label_of(name: str, policy: Policy) -> str | None:
     return None if rule is None else rule.label
 
 
-def _latest(reader: Reader, names: Iterable[str], seconds: float | None) -> set[str]:
+def _latest(reader: Reader, names: Iterable[str]) -> set[str]:
     """The identities from which the ways back into the past of these members begin."""
     ids: set[str] = set()
     for label, keys in _keys_by_label(names, reader.policy).items():
-        for identity, left in reader.rows(_LATEST[label], seconds=seconds, keys=keys):
+        for identity, left in reader.rows(_LATEST[label], keys=keys):
             ids.update(left, () if identity is None else (identity,))
     return ids
 
 
-def _survivor(reader: Reader, subject: Subject, at: Instant, seconds: float | None) -> str:
+def _survivor(reader: Reader, subject: Subject, at: Instant) -> str:
     """The identity that an id led to: itself, or the last of those that it had merged into one after the other."""
     id = subject.name
-    created = reader.rows(_ASKED, seconds=seconds, id=id)
+    created = reader.rows(_ASKED, id=id)
     if not created:
         raise NotFound("identity", id)
-    if not any(logged.at <= at for logged in decisions_of(reader, [id], seconds=seconds)):
+    if not any(logged.at <= at for logged in decisions_of(reader, [id])):
         raise NotFound("identity", id, f"it came to be at {_told(created[0][0])}, which is after {_told(at)}")
-    while merged := reader.rows(_MERGED, seconds=seconds, id=id):
+    while merged := reader.rows(_MERGED, id=id):
         ((into, merged_at),) = merged
         if merged_at > at:
             break
@@ -226,36 +218,36 @@ def _survivor(reader: Reader, subject: Subject, at: Instant, seconds: float | No
     return id
 
 
-def _heirs(reader: Reader, id: str, at: Instant, seconds: float | None) -> set[str]:
+def _heirs(reader: Reader, id: str, at: Instant) -> set[str]:
     """The identities, at an instant, of all records that were of this one by then; of its devices if it had none."""
     ever = {
         move.member
-        for logged in decisions_of(reader, [id], seconds=seconds)
+        for logged in decisions_of(reader, [id])
         if logged.at <= at
         for move in logged.decision.moves
         if id in (move.origin, move.identity)
     }
     records = set(filter(is_record, ever))
-    return set(identities_of(reader, _owners(reader, records or ever, at, seconds), at, seconds=seconds).values())
+    return set(identities_of(reader, _owners(reader, records or ever, at), at).values())
 
 
-def _owners(reader: Reader, names: Collection[str], at: Instant, seconds: float | None) -> set[str]:
+def _owners(reader: Reader, names: Collection[str], at: Instant) -> set[str]:
     """These members, with the customer who had it then in the place of each order that was a customer's."""
     keys = [split_name(name)[1] for name in names if name.startswith("order:")]
-    rows = reader.rows(_WHOSE_ORDERS, seconds=seconds, keys=keys, at=at) if keys else ()
+    rows = reader.rows(_WHOSE_ORDERS, keys=keys, at=at) if keys else ()
     customers = {f"order:{key}": f"customer:{customer}" for key, customer in rows if customer is not None}
     return {customers.get(name, name) for name in names}
 
 
-def _nobody(reader: Reader, subject: Subject, at: Instant, seconds: float | None) -> NotFound:
+def _nobody(reader: Reader, subject: Subject, at: Instant) -> NotFound:
     if subject.kind is SubjectKind.IDENTIFIER:
         return NotFound("identity", subject.name, f"it was not known at {_told(at)}, or belonged with nobody")
-    return NotFound(split_name(subject.name)[0], subject.name, _why_no_record(reader, subject.name, at, seconds))
+    return NotFound(split_name(subject.name)[0], subject.name, _why_no_record(reader, subject.name, at))
 
 
-def _why_no_record(reader: Reader, name: RecordName, at: Instant, seconds: float | None) -> str:
+def _why_no_record(reader: Reader, name: RecordName, at: Instant) -> str:
     label, key = split_name(name)
-    created = reader.rows(_CREATED[RECORD_LABELS[label]], seconds=seconds, key=key)
+    created = reader.rows(_CREATED[RECORD_LABELS[label]], key=key)
     if not created:
         return ""
     if created[0][0] > at:

@@ -207,7 +207,6 @@ def read_profile(
     parts: Collection[Part] = ALL,
     *,
     as_of: Instant | None = None,
-    seconds: float | None = None,
 ) -> Profile:
     """The profile of a person, of an anonymous one too; with ``as_of``, as it would have been served at that instant.
 
@@ -215,9 +214,9 @@ def read_profile(
     """
     wanted = frozenset(parts)
     if as_of is None:
-        rows = _Rows(*one(reader, _READ, subject, seconds=seconds, limit=RECENT, **_switches(wanted)))
+        rows = _Rows(*one(reader, _READ, subject, limit=RECENT, **_switches(wanted)))
     else:
-        rows = _rows_then(Past(reader, subject, as_of, seconds), wanted)
+        rows = _rows_then(Past(reader, subject, as_of), wanted)
     return _profile(rows, wanted, reader.policy)
 
 

@@ -70,9 +70,9 @@ _NEWEST_EVENTS: Final = f"{_EVENTS} WITH n, e {NEWEST_EVENTS}"
 class Past:
     """A person at an instant, read part by part. Raises NotFound if the subject led to nobody then."""
 
-    def __init__(self, reader: Reader, subject: Subject, at: Instant, seconds: float | None) -> None:
-        self._reader, self._at, self._seconds = reader, at, seconds
-        self.identity, members = past.identity_as_of(reader, subject, at, seconds=seconds)
+    def __init__(self, reader: Reader, subject: Subject, at: Instant) -> None:
+        self._reader, self._at = reader, at
+        self.identity, members = past.identity_as_of(reader, subject, at)
         self._records = sorted(filter(is_record, members))
         self._customers = [split_name(name)[1] for name in self._records if name.startswith("customer:")]
         self.guest_orders = [split_name(name)[1] for name in self._records if name.startswith("order:")]
@@ -90,11 +90,11 @@ class Past:
 
     def links(self) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
         """The person's links, and those of all others who had any of the same unshared identifiers."""
-        own = past.holdings(self._reader, self._records, self._at, seconds=self._seconds)
+        own = past.holdings(self._reader, self._records, self._at)
         policy = self._reader.policy
         ties = {key for _, key, shared, *_ in own if not shared and not policy.is_blocked(key)}
-        others = past.holders(self._reader, ties, self._at, seconds=self._seconds).difference(self._records)
-        foreign = past.holdings(self._reader, others, self._at, seconds=self._seconds)
+        others = past.holders(self._reader, ties, self._at).difference(self._records)
+        foreign = past.holdings(self._reader, others, self._at)
         return list(map(_link_row, own)), list(map(_link_row, foreign))
 
     def orders(self, limit: int) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
@@ -123,7 +123,7 @@ class Past:
         return events  # type: ignore[no-any-return]
 
     def _rows(self, text: str, **parameters: Any) -> list[Any]:
-        return list(self._reader.rows(text, seconds=self._seconds, at=self._at, **parameters))
+        return list(self._reader.rows(text, at=self._at, **parameters))
 
 
 _UNIT: Final = 1_000_000

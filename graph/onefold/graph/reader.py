@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import neo4j
 from neo4j.exceptions import DriverError, Neo4jError
 
+from onefold.graph import bounded
 from onefold.graph.errors import DeadlineExceeded, OnefoldError, Unavailable
 from onefold.graph.policy import Policy
 from onefold.graph.retry import is_retryable
 
 ATTEMPTS: Final = 3
 _PAUSE_S: Final = 0.05
-_TIMED_OUT: Final = "TransactionTimedOut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +26,49 @@ class Reader:
     driver: neo4j.Driver
     database: str
     policy: Policy
+    until: float | None = None
+    """On the monotonic clock: when whoever asks has gone. None if they wait for ever."""
 
-    def rows(self, text: str, /, *, seconds: float | None = None, **parameters: Any) -> list[neo4j.Record]:
+    def within(self, seconds: float | None) -> Reader:
+        """The same for one question, all of whose statements together may take ``seconds``; None sets no limit."""
+        if seconds is None:
+            return self
+        until = time.monotonic() + seconds
+        return replace(self, until=until if self.until is None else min(until, self.until))
+
+    def left(self) -> float | None:
+        """How many seconds there still are; None for any number. Raises DeadlineExceeded when there are none."""
+        if self.until is None:
+            return None
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise _too_late()
+        return left
+
+    def rows(self, text: str, /, **parameters: Any) -> list[neo4j.Record]:
         """All rows of one statement, which must only read.
 
-        Raises DeadlineExceeded after ``seconds``, Unavailable when the engine can't be reached.
+        Raises DeadlineExceeded when the time is over, Unavailable when the engine can't be reached.
         """
-        until = None if seconds is None else time.monotonic() + seconds
         for attempt in range(1, ATTEMPTS + 1):
-            left = None if until is None else until - time.monotonic()
-            if left is not None and left <= 0:
-                break
+            left = self.left()
             try:
                 with self._session() as session:
                     return list(session.run(_query(text, left), parameters))
             except (DriverError, Neo4jError) as err:
-                if _TIMED_OUT in (getattr(err, "code", None) or ""):
-                    raise DeadlineExceeded("the deadline ran out before the graph answered") from err
+                if bounded.ran_out(err, self.until):
+                    raise _too_late() from err
                 if not is_retryable(err):
                     raise
                 if attempt == ATTEMPTS:
                     raise Unavailable("the graph engine can't be reached") from err
             time.sleep(_PAUSE_S)
-        raise DeadlineExceeded("the deadline ran out before the graph answered")
+        raise AssertionError("the last attempt has returned or raised")
 
     def answers(self, seconds: float) -> bool:
         """Whether the engine answers within ``seconds``, this account and database included."""
         try:
-            self.rows("RETURN 1", seconds=seconds)
+            self.within(seconds).rows("RETURN 1")
         except (OnefoldError, DriverError, Neo4jError):
             return False
         return True
@@ -61,24 +76,27 @@ class Reader:
     def stream(self, text: str, /, *, batch: int, **parameters: Any) -> Iterator[neo4j.Record]:
         """The rows of one statement as they come, ``batch`` of them at a time.
 
-        Raises Unavailable when the engine can't be reached or goes away: what came before is no answer then.
+        Raises DeadlineExceeded when the time is over, Unavailable when the engine can't be reached or goes away: what
+        came before is no answer then.
         """
         try:
             with self._session(fetch_size=batch) as session:
-                yield from session.run(text, parameters)
+                yield from session.run(_query(text, self.left()), parameters)
         except (DriverError, Neo4jError) as err:
+            if bounded.ran_out(err, self.until):
+                raise _too_late() from err
             if not is_retryable(err):
                 raise
             raise Unavailable("the graph engine can't be reached") from err
 
     def _session(self, fetch_size: int = -1) -> neo4j.Session:
-        # A follower of a cluster that has not caught up with this process's own writes waits until it has.
-        return self.driver.session(
-            database=self.database,
-            fetch_size=fetch_size,
-            default_access_mode=neo4j.READ_ACCESS,
-            bookmark_manager=self.driver.execute_query_bookmark_manager,
+        return bounded.session(
+            self.driver, self.database, self.until, fetch_size=fetch_size, default_access_mode=neo4j.READ_ACCESS
         )
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("the deadline ran out before the graph answered")
 
 
 def _query(text: str, seconds: float | None) -> str | neo4j.Query:

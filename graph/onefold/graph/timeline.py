@@ -140,9 +140,7 @@ class EventFilter:
     """Only events before it."""
 
 
-def list_orders(
-    reader: Reader, subject: Subject, *, size: int = 0, token: str = "", seconds: float | None = None
-) -> Page[Order]:
+def list_orders(reader: Reader, subject: Subject, *, size: int = 0, token: str = "") -> Page[Order]:
     """One page of a person's orders, newest first, cancelled ones too.
 
     An order's identifiers are known only of a guest order: those on a customer's order became the customer's.
@@ -151,7 +149,7 @@ def list_orders(
     asked = ("orders", subject)
     at, after = place_of(asked, token, _START)
     size = size_of(size)
-    (rows,) = one(reader, _LIST_ORDERS, subject, seconds=seconds, at=at, after=after, limit=size + 1)
+    (rows,) = one(reader, _LIST_ORDERS, subject, at=at, after=after, limit=size + 1)
     orders = tuple(order_of(row) for row in rows[:size])
     more = len(rows) > size
     return Page(orders, token_of(asked, (orders[-1].placed_at, orders[-1].key)) if more else "")
@@ -164,7 +162,6 @@ def list_events(
     *,
     size: int = 0,
     token: str = "",
-    seconds: float | None = None,
 ) -> Page[Event]:
     """One page of a person's events, newest first, with what their devices saw before they were known.
 
@@ -175,7 +172,7 @@ def list_events(
     at, after = place_of(asked, token, _START)
     size = size_of(size)
     (rows,) = one(
-        reader, _LIST_EVENTS, subject, seconds=seconds, at=at, after=after, limit=size + 1,
+        reader, _LIST_EVENTS, subject, at=at, after=after, limit=size + 1,
         types=types or None, channels=channels or None,
         start=_FIRST if wanted.start is None else wanted.start, end=_BEYOND if wanted.end is None else wanted.end,
     )  # fmt: skip

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import neo4j
 
-from onefold.graph import cypher
+from onefold.graph import bounded, cypher
 from onefold.graph.model import BanExpiry, Instant, customer_name
 from onefold.graph.reader import Reader
 
@@ -30,10 +31,12 @@ def _name(key: str) -> str:
     return customer_name(source, source_id)
 
 
-def forget_answers(driver: neo4j.Driver, database: str, before: Instant) -> int:
-    """Forget what requests were answered before an instant; how many there were."""
+def forget_answers(driver: neo4j.Driver, database: str, before: Instant, *, seconds: float | None = None) -> int:
+    """Forget what requests were answered before an instant; how many there were. Raises what the driver raises, at the
+    latest after ``seconds``."""
     forgotten = 0
-    with driver.session(database=database) as session:
+    until = None if seconds is None else time.monotonic() + seconds
+    with bounded.session(driver, database, until) as session:
         while count := session.execute_write(
             lambda tx: tx.run(_FORGET, before=before, limit=_AT_ONCE).single(strict=True)[0]
         ):

@@ -49,19 +49,19 @@ class Stretch:
     """Whether there is more to be read at once."""
 
 
-def end_of_log(reader: Reader, *, seconds: float | None = None) -> int:
+def end_of_log(reader: Reader) -> int:
     """The sequence of the last decision; 0 if there is none."""
-    rows = reader.rows(_END, seconds=seconds)
+    rows = reader.rows(_END)
     return int(rows[0][0]) if rows else 0
 
 
-def read_on(reader: Reader, after: int, *, seconds: float | None = None) -> Stretch:
+def read_on(reader: Reader, after: int) -> Stretch:
     """What follows after a place in the log, as much as fits into one message; where nothing does, it ends there.
 
     Commits wait for one another at the log's end, so decisions come to be seen in their order and without gaps: who
     goes on where a stretch ended gets each decision once.
     """
-    rows = reader.rows(_FOLLOWING, seconds=seconds, after=after, limit=_AT_ONCE)
+    rows = reader.rows(_FOLLOWING, after=after, limit=_AT_ONCE)
     changes: list[Logged] = []
     sequence, moves = after, 0
     for logged in sorted(map(logged_of, rows), key=lambda logged: logged.sequence):

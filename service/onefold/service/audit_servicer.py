@@ -24,11 +24,10 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
     ) -> audit_service_pb2.ListDecisionsResponse:
         """One page of the log, newest first."""
         page = list_decisions(
-            self._reader,
+            self._reader.within(deadline(context)),
             request.identity.lower(),
             size=request.page_size,
             token=request.page_token,
-            seconds=deadline(context),
         )
         return audit_service_pb2.ListDecisionsResponse(
             decisions=[convert.decision_to_proto(logged) for logged in page.items], next_page_token=page.next_token
@@ -38,7 +37,7 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         self, request: audit_service_pb2.GetDecisionRequest, context: grpc.ServicerContext
     ) -> audit_service_pb2.Decision:
         """One decision."""
-        return convert.decision_to_proto(get_decision(self._reader, request.id.lower(), seconds=deadline(context)))
+        return convert.decision_to_proto(get_decision(self._reader.within(deadline(context)), request.id.lower()))
 
     def ExplainLink(  # noqa: N802
         self, request: audit_service_pb2.ExplainLinkRequest, context: grpc.ServicerContext
@@ -47,5 +46,5 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         policy = self._reader.policy
         a = convert.parse_subject(request.a, policy, "a")
         b = convert.parse_subject(request.b, policy, "b")
-        component = fetch_component(self._reader, a, b, seconds=deadline(context))
+        component = fetch_component(self._reader.within(deadline(context)), a, b)
         return convert.explanation_to_proto(explain(component, policy))

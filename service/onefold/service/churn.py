@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from onefold.graph import columns
+from onefold.graph.errors import DeadlineExceeded
 from onefold.graph.model import Instant
 from onefold.graph.newest import newest_order
 from onefold.graph.reader import Reader
@@ -66,15 +67,17 @@ class ChurnScorer:
     def scores(self, identities: Sequence[str], *, seconds: float | None = None) -> dict[str, Churn]:
         """The scores of those of these (current) identities that have bought anything.
 
-        Features are computed once for all. Raises NotReady where there is no model that fits.
+        Features are computed once for all. Raises NotReady where there is no model that fits, DeadlineExceeded after
+        ``seconds``.
         """
         model_id, model = self._model.get()
-        as_of = self._known_until(seconds)
+        reader = self._reader.within(seconds)
+        as_of = self._known_until(reader)
         if as_of is None or not identities:
             return {}
         table = features.compute(
-            columns.orders(self._reader, as_of, identities, seconds=seconds),
-            columns.events(self._reader, as_of, identities, seconds=seconds),
+            columns.orders(reader, as_of, identities),
+            columns.events(reader, as_of, identities),
             as_of,
             model.card.population,
         )
@@ -84,15 +87,21 @@ class ChurnScorer:
             for row, identity in enumerate(scored.identities)
         }
 
-    def _known_until(self, seconds: float | None) -> Instant | None:
-        with self._looking:
+    def _known_until(self, reader: Reader) -> Instant | None:
+        # Whoever looks may wait for the graph longer than this caller will.
+        left = reader.left()
+        if not self._looking.acquire(timeout=-1 if left is None else left):
+            raise DeadlineExceeded("the deadline ran out before the newest order was known")
+        try:
             if self._as_of is None or time.monotonic() >= self._serves_until:
-                self._as_of = known_until(self._reader, self._clock, seconds=seconds)
+                self._as_of = known_until(reader, self._clock)
                 self._serves_until = time.monotonic() + AS_OF_SECONDS
             return self._as_of
+        finally:
+            self._looking.release()
 
 
-def known_until(reader: Reader, clock: Callable[[], Instant], *, seconds: float | None = None) -> Instant | None:
+def known_until(reader: Reader, clock: Callable[[], Instant]) -> Instant | None:
     """Up to when purchases are known: just after the newest order, at most now. None where there is no order."""
-    newest = newest_order(reader, seconds=seconds)
+    newest = newest_order(reader)
     return None if newest is None else min(newest + 1, clock())

@@ -81,13 +81,13 @@ class Feed:
 
     def _end(self) -> int:
         try:
-            return end_of_log(self._reader, seconds=_READ_SECONDS)
+            return end_of_log(self._reader.within(_READ_SECONDS))
         except DeadlineExceeded as err:
             raise _unanswered() from err
 
     def _read(self, after: int) -> Stretch:
         try:
-            return read_on(self._reader, after, seconds=_READ_SECONDS)
+            return read_on(self._reader.within(_READ_SECONDS), after)
         except DeadlineExceeded as err:
             raise _unanswered() from err
 

@@ -122,21 +122,21 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     ) -> identity_service_pb2.ResolveIdentityResponse:
         """Who it is or was, and what became of an id."""
         subject, as_of = convert.parse_subject(request.subject, self._policy), convert.parse_as_of(request)
-        seconds = deadline(context)
+        reader = self._reader.within(deadline(context))
         if as_of is None:
-            return convert.found_to_proto(find(self._reader, subject, seconds=seconds))
-        return convert.found_to_proto(find_as_of(self._reader, subject, as_of, seconds=seconds))
+            return convert.found_to_proto(find(reader, subject))
+        return convert.found_to_proto(find_as_of(reader, subject, as_of))
 
     def GetIdentityGraph(  # noqa: N802
         self, request: identity_service_pb2.GetIdentityGraphRequest, context: grpc.ServicerContext
     ) -> identity_service_pb2.GetIdentityGraphResponse:
         """The records and identifiers around one identity, and what the policy makes of each link."""
         subject, as_of = convert.parse_subject(request.subject, self._policy), convert.parse_as_of(request)
-        seconds = deadline(context)
+        reader = self._reader.within(deadline(context))
         if as_of is None:
-            component = fetch_component(self._reader, subject, seconds=seconds)
+            component = fetch_component(reader, subject)
         else:
-            component = fetch_component_as_of(self._reader, subject, as_of, seconds=seconds)
+            component = fetch_component_as_of(reader, subject, as_of)
         (identity,) = component.identities
         return convert.graph_to_proto(identity, network(component, self._policy).around(identity))
 

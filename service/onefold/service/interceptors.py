@@ -228,7 +228,7 @@ class _Call:
         """The servicer is done. It may have set a code of its own, as health checks do."""
         self._context.set_trailing_metadata((*(self._context.trailing_metadata() or ()), self._id_pair))
         code = self._context.code()
-        self._end("OK" if code is None else code.name)
+        self._end(self._gone() or ("OK" if code is None else code.name))
 
     def fail(self, error: Exception) -> NoReturn:
         """Ends the call with the error's status."""
@@ -241,14 +241,20 @@ class _Call:
         status = status_of(error, self._request_id)
         code = _CODES[status.code]
         self._context.set_trailing_metadata((self._id_pair, (DETAILS_KEY, status.SerializeToString())))
-        self._end(code.name, error)
+        self._end(code.name if code.name in _BUGS else self._gone() or code.name, error)
         self._context.abort(code, status.message)
         raise AssertionError("abort raises")
 
     def abandon(self) -> None:
         """The caller went away, or its deadline passed, before the end; after the end, nothing."""
         if not self._over:
-            self._end("CANCELLED" if self._context.time_remaining() else "DEADLINE_EXCEEDED")
+            self._end(self._gone() or "CANCELLED")
+
+    def _gone(self) -> str | None:
+        """What a caller that no longer waits took the call to end with; None while it waits."""
+        if self._context.time_remaining() == 0:
+            return "DEADLINE_EXCEEDED"
+        return None if self._context.is_active() else "CANCELLED"
 
     @property
     def _id_pair(self) -> tuple[str, str]:

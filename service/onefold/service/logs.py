@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Iterator, MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
-from structlog.typing import Processor
+from neo4j.exceptions import DriverError, GqlError
+from structlog.typing import ExcInfo, Processor
 
 _EMAIL: Final = re.compile(r"[^\s@<>\"'`,;:=(){}\[\]|/\\]+@[^\s@<>\"'`,;:=(){}\[\]|/\\]+")
 # +44 20 7946 0018, 0044 20 7946 0018, 020 7946 0018; never part of a longer word, as of an id or instant.
@@ -35,7 +37,7 @@ def configure(level: str = "info", form: str = "auto", stream: TextIO | None = N
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(_traceback),
         redact,
     ]
     render: Processor = (
@@ -69,8 +71,33 @@ def _quiet_libraries() -> None:
     logging.getLogger("neo4j.notifications").setLevel(logging.ERROR)
     # It logs each attempt of a retried transaction; what comes of it is in the call's own line.
     logging.getLogger("neo4j").setLevel(logging.ERROR)
-    # Its pool logs that no server answers, and raises it too.
+    # Its pool logs that no server answers, and its connections that they broke, as they do at each deadline; both are
+    # raised too.
     logging.getLogger("neo4j.pool").setLevel(logging.CRITICAL)
+    logging.getLogger("neo4j.io").setLevel(logging.CRITICAL)
+
+
+def _traceback(exc_info: ExcInfo) -> str:
+    """A traceback as Python prints it; but of what an engine said only the class and the code, since its words quote
+    keys, and keys are personal data of every kind."""
+    return "".join(_told(exc_info[1], set())).rstrip()
+
+
+def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
+    seen.add(id(error))
+    cause, joint = error.__cause__, "The above exception was the direct cause of the following exception:"
+    if cause is None and not error.__suppress_context__:
+        cause, joint = error.__context__, "During handling of the above exception, another exception occurred:"
+    if cause is not None and id(cause) not in seen:
+        yield from _told(cause, seen)
+        yield f"\n{joint}\n\n"
+    if error.__traceback__ is not None:
+        yield "Traceback (most recent call last):\n"
+        yield from traceback.format_tb(error.__traceback__)
+    if isinstance(error, GqlError) and not isinstance(error, DriverError):
+        yield f"{type(error).__name__}: {getattr(error, 'code', None) or error.gql_status}\n"
+    else:
+        yield from traceback.format_exception_only(error)
 
 
 def redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

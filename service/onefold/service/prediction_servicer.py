@@ -93,11 +93,12 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> prediction_service_pb2.ChurnScore:
         """One person's score, and why."""
         subject = convert.parse_subject(request.subject, self._reader.policy)
-        found = find_ids(self._reader, [subject], seconds=deadline(context))
+        reader = self._reader.within(deadline(context))
+        found = find_ids(reader, [subject])
         if not found:
-            raise not_found(self._reader, subject, seconds=deadline(context))
+            raise not_found(reader, subject)
         scores = self._scorer.scores(list(found.values()), seconds=deadline(context))
-        return convert.churn_to_proto(self._score_of(subject, found, scores), _top(request))
+        return convert.churn_to_proto(_score_of(reader, subject, found, scores), _top(request))
 
     def BatchScoreChurn(  # noqa: N802
         self,
@@ -107,7 +108,8 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         """A score, or why there is none, per subject; people are found and features computed for all at once."""
         subjects = [self._parsed(request, index) for index in range(len(request.message.subjects))]
         good = [subject for subject in subjects if isinstance(subject, Subject)]
-        found = find_ids(self._reader, good, seconds=deadline(context))
+        reader = self._reader.within(deadline(context))
+        found = find_ids(reader, good)
         scores = self._scorer.scores(sorted(set(found.values())), seconds=deadline(context))
         top = _top(request.message)
         response = prediction_service_pb2.BatchScoreChurnResponse()
@@ -116,7 +118,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             try:
                 if isinstance(subject, InvalidInput):
                     raise subject
-                result.score.CopyFrom(convert.churn_to_proto(self._score_of(subject, found, scores), top))
+                result.score.CopyFrom(convert.churn_to_proto(_score_of(reader, subject, found, scores), top))
             except (InvalidInput, NotFound, NotReady) as error:
                 result.status.CopyFrom(status_of(error))
         return response
@@ -131,15 +133,6 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         except InvalidInput as error:
             return error
 
-    def _score_of(self, subject: Subject, found: Mapping[Subject, str], scores: Mapping[str, Churn]) -> Churn:
-        """The subject's score. Raises NotFound if it leads to nobody, NotReady if they have not bought anything."""
-        identity = found.get(subject)
-        if identity is None:
-            raise not_found(self._reader, subject)
-        if identity not in scores:
-            raise NotReady(f"identity {identity}", "has not bought anything yet, so nothing can be said")
-        return scores[identity]
-
     def _known_until(
         self, request: prediction_service_pb2.TrainModelRequest, horizon_days: int, seconds: float | None
     ) -> Instant:
@@ -147,7 +140,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
         That horizon must have passed in the data, or who comes back next week would be taken for lost.
         """
-        known = known_until(self._reader, self._clock, seconds=seconds) or self._clock()
+        known = known_until(self._reader.within(seconds), self._clock) or self._clock()
         if not request.HasField("cutoff_time"):
             return known
         until = convert.parse_timestamp(request.cutoff_time) + horizon_days * DAY
@@ -182,6 +175,16 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             if entry.id == model_id:
                 return entry
         raise NotFound("model", f"models/{model_id}")
+
+
+def _score_of(reader: Reader, subject: Subject, found: Mapping[Subject, str], scores: Mapping[str, Churn]) -> Churn:
+    """The subject's score. Raises NotFound if it leads to nobody, NotReady if they have not bought anything."""
+    identity = found.get(subject)
+    if identity is None:
+        raise not_found(reader, subject)
+    if identity not in scores:
+        raise NotReady(f"identity {identity}", "has not bought anything yet, so nothing can be said")
+    return scores[identity]
 
 
 def _page(entries: Sequence[Entry], size: int, token: str) -> Page[Entry]:

@@ -67,11 +67,10 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
     ) -> profile_service_pb2.ListOrdersResponse:
         """One page of a person's orders, newest first."""
         page = list_orders(
-            self._reader,
+            self._reader.within(deadline(context)),
             convert.parse_subject(request.subject, self._reader.policy),
             size=request.page_size,
             token=request.page_token,
-            seconds=deadline(context),
         )
         return profile_service_pb2.ListOrdersResponse(
             orders=map(convert.order_to_proto, page.items), next_page_token=page.next_token
@@ -82,12 +81,11 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
     ) -> profile_service_pb2.ListEventsResponse:
         """One page of a person's events, newest first."""
         page = list_events(
-            self._reader,
+            self._reader.within(deadline(context)),
             convert.parse_subject(request.subject, self._reader.policy),
             convert.parse_event_filter(request),
             size=request.page_size,
             token=request.page_token,
-            seconds=deadline(context),
         )
         return profile_service_pb2.ListEventsResponse(
             events=map(convert.event_to_proto, page.items), next_page_token=page.next_token
@@ -97,7 +95,7 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
         self, subject: Subject, fields: frozenset[str], as_of: Instant | None, context: grpc.ServicerContext
     ) -> profile_service_pb2.Profile:
         parts = [Part(name) for name in fields & _PARTS]
-        profile = read_profile(self._reader, subject, parts, as_of=as_of, seconds=deadline(context))
+        profile = read_profile(self._reader.within(deadline(context)), subject, parts, as_of=as_of)
         return convert.profile_to_proto(profile)
 
     def _result(

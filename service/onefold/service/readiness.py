@@ -11,7 +11,7 @@ from onefold.graph.reader import Reader
 from onefold.service.server import Server
 
 LOOK_SECONDS: Final = 0.5
-_PATIENCE_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 3.0
 
 log = structlog.get_logger("onefold.readiness")
 
@@ -39,8 +39,11 @@ class Readiness:
     def _watch(self) -> None:
         answered = True
         while not self._over.wait(LOOK_SECONDS):
-            answers = self._reader.answers(_PATIENCE_SECONDS)
-            if answers != answered:
-                (log.info if answers else log.error)("the graph answers again" if answers else "the graph is gone")
-                self._server.set_ready(answers)
-                answered = answers
+            try:
+                answers = self._reader.answers(_PATIENCE_SECONDS)
+                if answers != answered:
+                    (log.info if answers else log.error)("the graph answers again" if answers else "the graph is gone")
+                    self._server.set_ready(answers)
+                    answered = answers
+            except Exception:
+                log.exception("a look at the graph has failed")  # the next one may not

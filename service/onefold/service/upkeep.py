@@ -60,9 +60,11 @@ class Upkeep:
             except (OnefoldError, DriverError, Neo4jError) as err:
                 # It stays due; readiness tells when the graph is gone.
                 log.warning("upkeep is put off", why=type(err).__name__)
+            except Exception:
+                log.exception("upkeep has failed")  # it stays due, and bans must not hold for ever for one error
 
     def _end_bans(self) -> None:
-        due = due_bans(self._reader, self._clock())
+        due = due_bans(self._reader.within(_PATIENCE_SECONDS), self._clock())
         if due:
             self._lanes.submit(Batch(due), _PATIENCE_SECONDS).result()
             log.info("bans have ended", bans=len(due))
@@ -72,5 +74,5 @@ class Upkeep:
             return
         self._forgot_at = time.monotonic()
         before = self._clock() - self._answer_days * _DAY
-        if forgotten := forget_answers(self._writer.driver, self._writer.database, before):
+        if forgotten := forget_answers(self._writer.driver, self._writer.database, before, seconds=_PATIENCE_SECONDS):
             log.info("old answers are forgotten", answers=forgotten)
