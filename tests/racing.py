@@ -1,4 +1,5 @@
-"""Writers that race for the same few people: threads of this process, or processes of their own.
+"""Writers that race for the same few people: threads of this process, callers of its writer lanes, or processes of
+their own.
 
 ``python -m tests.racing`` is such a process: it is told where the engine is, then a seed a line, and answers each with
 the numbers of the items that it was acknowledged.
@@ -10,14 +11,16 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
 from onefold.graph.endpoint import Endpoint
 from onefold.graph.errors import Conflict
-from onefold.graph.ingest import Batch, Writer, ingest
+from onefold.graph.ingest import Answer, Batch, Outcome, Writer, ingest
+from onefold.graph.lane import WriterLanes
 from onefold.graph.model import BanExpiry, Item, OwnItem
 from tests import items as make
 from tests.engines import driver_of
@@ -39,23 +42,86 @@ def commit(writer: Writer, items: Sequence[Item | OwnItem]) -> list[bool | None]
         except Conflict:
             continue
         assert isinstance(answer, list)
-        return [None if outcome.violations else outcome.changed for outcome in answer]
+        return _news(answer)
 
 
-def run_share(writer: Writer, seed: int, racer: int) -> list[int]:
+def _news(outcomes: Sequence[Outcome]) -> list[bool | None]:
+    return [None if outcome.violations else outcome.changed for outcome in outcomes]
+
+
+Commit = Callable[[Sequence[Item | OwnItem]], list[bool | None]]
+"""Whether each item was new, None if it was refused, once it stands."""
+
+
+def run_share(commit: Commit, seed: int, racer: int) -> list[int]:
     """Says one racer's share of the world; the numbers of the items that it was acknowledged."""
     items = world(seed)
     number = {id(item): n for n, item in enumerate(items)}
     rng = random.Random(f"{seed}/{racer}")
-    *_, said = make.tell(items[racer::RACERS], rng, lambda batch: commit(writer, batch))
+    *_, said = make.tell(items[racer::RACERS], rng, commit)
     return [number[id(item)] for item in said]
 
 
-def run_threads(writer: Writer, seed: int) -> set[int]:
-    """All racers as threads that share one driver."""
+def run_threads(commit: Commit, seed: int) -> set[int]:
+    """All racers as threads that commit by one way."""
     with ThreadPoolExecutor(RACERS) as pool:
-        shares = pool.map(lambda racer: run_share(writer, seed, racer), range(RACERS))
+        shares = pool.map(lambda racer: run_share(commit, seed, racer), range(RACERS))
         return {n for share in shares for n in share}
+
+
+class Lanes:
+    """Writer lanes on one writer, for callers who give request ids and at times ask twice at once; end by ``with``."""
+
+    def __init__(self, writer: Writer, lanes: int) -> None:
+        self._writer = writer
+        self._lanes = WriterLanes(self._ingest, lanes=lanes)
+        self._lock = threading.Lock()
+        self._random = random.Random(0)
+        self._busy = 0
+        self.busiest = 0
+        """How many lanes have been at work at once."""
+        self.answered: list[tuple[Batch, list[Outcome]]] = []
+        """Every batch with its answer."""
+
+    def __enter__(self) -> Lanes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lanes.close()
+
+    def commit(self, items: Sequence[Item | OwnItem]) -> list[bool | None]:
+        """Whether each item was new, None if it was refused; tried under one request id until it stands."""
+        with self._lock:
+            batch = Batch(items, f"request-{self._random.getrandbits(64)}")
+            times = self._random.choice((1, 1, 2, 3))
+        answer, *more = self.ask(batch, times)
+        assert more == [answer] * (times - 1), "one request is answered alike"
+        with self._lock:
+            self.answered.append((batch, answer))
+        return _news(answer)
+
+    def ask(self, batch: Batch, times: int = 1) -> list[list[Outcome]]:
+        """The batch's answers, asked for several times at once."""
+        waiting, answers = times, []
+        while waiting:
+            asked = [self._lanes.submit(batch) for _ in range(waiting)]
+            for one in asked:
+                try:
+                    answers.append(one.result(60))
+                except Conflict:
+                    continue
+                waiting -= 1
+        return answers
+
+    def _ingest(self, batches: Sequence[Batch], seconds: float | None) -> list[Answer]:
+        with self._lock:
+            self._busy += 1
+            self.busiest = max(self.busiest, self._busy)
+        try:
+            return ingest(self._writer, batches, seconds)
+        finally:
+            with self._lock:
+                self._busy -= 1
 
 
 class Processes:
@@ -102,7 +168,7 @@ def main(endpoint: Endpoint, racer: int) -> None:
         writer = make.writer(endpoint, driver)
         print("ready", flush=True)
         for line in sys.stdin:
-            print(json.dumps(run_share(writer, int(line), racer)), flush=True)
+            print(json.dumps(run_share(lambda items: commit(writer, items), int(line), racer)), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,8 +16,14 @@ from typing import Self
 import grpc
 
 from onefold.graph.endpoint import Endpoint
+from onefold.graph.model import BanExpiry, OperatorBan
+from onefold.graph.reader import Reader
+from onefold.graph.upkeep import due_bans
+from onefold.service import convert
+from onefold.v1 import record_pb2
+from tests.stored import faults
 
-COMMAND = [sys.executable, "-m", "onefold.service.cli", "serve"]
+ONEFOLD = [sys.executable, "-m", "onefold.service.cli"]
 
 
 class ServiceProcess:
@@ -31,15 +39,9 @@ class ServiceProcess:
         self._settings = _settings_of(endpoint) | settings
 
     def __enter__(self) -> Self:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ONEFOLD_")} | {
-            "ONEFOLD_LISTEN": "127.0.0.1:0",
-            "ONEFOLD_DATA_FOLDER": str(self.folder),
-            "ONEFOLD_ENGINE_HEAP": "512m",
-            "ONEFOLD_METRICS_PORT": "0",
-            "ONEFOLD_LOG_LEVEL": "error",
-            **{f"ONEFOLD_{name.upper()}": value for name, value in self._settings.items()},
-        }
-        self._process = subprocess.Popen(COMMAND, env=environment, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [*ONEFOLD, "serve"], env=self._environment(), stdout=subprocess.PIPE, text=True
+        )
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if serving := re.search(r"gRPC +(127\.0\.0\.1:\d+)", line):
@@ -63,10 +65,26 @@ class ServiceProcess:
         pid: int = owner["engine"]["pid"]
         return pid
 
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """``onefold`` with these arguments and the service's settings, in a process of its own."""
+        return subprocess.run(
+            [*ONEFOLD, *arguments], env=self._environment(), capture_output=True, text=True, timeout=120, check=False
+        )
+
     def kill(self) -> None:
         """kill -9."""
         self._process.kill()
         self._process.wait()
+
+    def _environment(self) -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if not name.startswith("ONEFOLD_")} | {
+            "ONEFOLD_LISTEN": "127.0.0.1:0",
+            "ONEFOLD_DATA_FOLDER": str(self.folder),
+            "ONEFOLD_ENGINE_HEAP": "512m",
+            "ONEFOLD_METRICS_PORT": "0",
+            "ONEFOLD_LOG_LEVEL": "error",
+            **{f"ONEFOLD_{name.upper()}": value for name, value in self._settings.items()},
+        }
 
     def _end(self) -> None:
         self._process.terminate()
@@ -84,3 +102,29 @@ def _settings_of(endpoint: Endpoint | None) -> dict[str, str]:
         "graph_password": endpoint.password,
         "graph_database": endpoint.database,
     }
+
+
+def assert_kept(reader: Reader, said: Sequence[record_pb2.Item]) -> None:
+    """All that services acknowledged is there, with all that follows from it."""
+    items = [convert.parse_item(item, reader.policy) for item in said]
+    bans = [item for item in items if isinstance(item, OperatorBan) and item.expires_at is not None]
+    now = int(time.time() * 1000)
+    until = time.monotonic() + 30
+    while due_bans(reader, now):  # the services end them
+        assert time.monotonic() < until, "bans that are over must end"
+        time.sleep(0.2)
+    assert faults(reader, [*items, *(BanExpiry(ban.a, ban.b, ban.at) for ban in bans)]) == []
+
+
+def assert_verified(service: ServiceProcess, reader: Reader) -> None:
+    """``onefold verify`` has looked at all there is and says that nothing differs."""
+    ((members,),) = reader.rows("MATCH (r)-[:MEMBER_OF]->(:Identity) RETURN count(r)")
+    ((decisions,),) = reader.rows("MATCH (d:Decision) RETURN count(d)")
+    done = service.run("verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    held = re.fullmatch(r"([\d,]+) records held against all evidence, by policy (\S+)", said[0])
+    assert held, said
+    assert int(held[1].replace(",", "")) >= members > 0, said  # whoever was deleted is looked at, too
+    assert held[2] == reader.policy.version, said
+    assert said[3:] == [f"{decisions:,} decisions sealed as they were written", "Nothing differs."], said

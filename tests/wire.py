@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 
 from onefold.graph.model import (
     Assertion,
+    BanExpiry,
     Customer,
     Deletion,
     Event,
@@ -17,10 +20,20 @@ from onefold.graph.model import (
     OperatorBan,
     OperatorMatch,
     Order,
+    OwnItem,
+    Recheck,
     RecordName,
     Withdrawal,
 )
 from onefold.v1 import record_pb2 as pb
+
+
+def is_sayable(item: Item | OwnItem) -> TypeGuard[Item]:
+    """Whether a client may say so: the end of a ban is the service's own word, and something of a guest order must tell
+    whose it is."""
+    if isinstance(item, Order) and item.customer is None:
+        return any(not assertion.identifier.endswith("n/a") for assertion in item.assertions)
+    return not isinstance(item, BanExpiry | Recheck)
 
 
 def item_to_proto(item: Item, space: int) -> pb.Item:

@@ -13,7 +13,7 @@ from onefold.graph.model import BanExpiry, Deletion, Item, OperatorBan, Operator
 from tests import items as make
 from tests.conftest import Engine
 from tests.engines import empty
-from tests.racing import commit, processes, run_threads, world
+from tests.racing import Lanes, commit, processes, run_threads, world
 from tests.stored import faults
 
 
@@ -158,7 +158,19 @@ def test_two_at_once_leave_what_one_after_the_other_leaves(
 
 def test_racing_threads_lose_nothing_and_agree_with_bulk(writer: Writer, engine: Engine, proving: bool) -> None:
     for seed in range(40 if proving else 2):
-        assert_agreed(writer, engine, seed, lambda seed: run_threads(writer, seed))
+        assert_agreed(writer, engine, seed, lambda seed: run_threads(lambda items: commit(writer, items), seed))
+
+
+def test_callers_of_three_lanes_lose_nothing_and_agree_with_bulk(writer: Writer, engine: Engine, proving: bool) -> None:
+    busiest = 0
+    for seed in range(2_000, 2_040 if proving else 2_002):
+        with Lanes(writer, 3) as lanes:
+            assert_agreed(writer, engine, seed, lambda seed, lanes=lanes: run_threads(lanes.commit, seed))
+            busiest = max(busiest, lanes.busiest)
+            assert [lanes.ask(batch) for batch, _ in lanes.answered] == [[first] for _, first in lanes.answered]
+        ((requests,),) = make.reader(writer).rows("MATCH (q:Request) RETURN count(q)")
+        assert requests == len(lanes.answered)
+    assert busiest > 1, "the proof needs lanes that are at work at once"
 
 
 def test_racing_processes_lose_nothing_and_agree_with_bulk(writer: Writer, engine: Engine, proving: bool) -> None:

@@ -28,7 +28,7 @@ from onefold.v1 import identity_service_pb2_grpc as rpc
 from onefold.v1 import record_pb2
 from tests.conftest import Engine
 from tests.engines import driver_of
-from tests.service import ServiceProcess
+from tests.service import ServiceProcess, assert_verified
 
 ROUNDS = 10
 ITEMS = 10
@@ -128,8 +128,10 @@ def test_kill_9_of_the_service_loses_nothing_acknowledged(tmp_path: Path) -> Non
             assert_kept(tmp_path, writer)  # from the rounds before
             with service.channel() as channel:
                 writer.write_while(channel, service.kill)
-    with ServiceProcess(tmp_path):
+    with ServiceProcess(tmp_path) as service:
         assert_kept(tmp_path, writer)
+        with reading(tmp_path) as reader:
+            assert_verified(service, reader)
 
 
 def test_kill_9_of_a_service_on_a_running_engine_loses_nothing_acknowledged(
@@ -141,6 +143,7 @@ def test_kill_9_of_a_service_on_a_running_engine_loses_nothing_acknowledged(
         with ServiceProcess(tmp_path, endpoint) as service, service.channel() as channel:
             writer.write_while(channel, service.kill)
         assert_kept_in(reader, writer)
+    assert_verified(service, reader)
 
 
 def test_kill_9_of_the_engine_loses_nothing_acknowledged(tmp_path: Path) -> None:
@@ -156,6 +159,8 @@ def test_kill_9_of_the_engine_loses_nothing_acknowledged(tmp_path: Path) -> None
                 writer.write_while(channel, kill_engine)
             wait_for_engine(tmp_path)
             assert_kept(tmp_path, writer)
+        with reading(tmp_path) as reader:
+            assert_verified(service, reader)
 
 
 def wait_for_engine(folder: Path) -> None:

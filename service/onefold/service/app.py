@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import neo4j
+import structlog
 import uuid_utils
 from google.longrunning import operations_pb2_grpc
 from neo4j.exceptions import AuthError, ClientError, DriverError, Neo4jError, ServiceUnavailable
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from onefold.graph import policy as policies
 from onefold.graph import schema
+from onefold.graph.audit import list_decisions
 from onefold.graph.embedded import EmbeddedEngine
 from onefold.graph.endpoint import Endpoint
 from onefold.graph.errors import Unavailable
@@ -46,6 +48,8 @@ from onefold.v1 import (
     profile_service_pb2_grpc,
 )
 
+log = structlog.get_logger("onefold.app")
+
 
 def start(settings: Settings, resources: ExitStack) -> Server:
     """Everything that serves, entered into ``resources`` in order of need; the server answers but is not ready yet.
@@ -71,6 +75,7 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     )
     operations = resources.enter_context(Operations(settings.operations_folder))
     reader = Reader(driver, database, policy)
+    _compare_policies(reader)
     feed = Feed(reader)
     lanes = _writer_lanes(writer, feed, settings, registry, resources)
     server = Server(
@@ -91,6 +96,17 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     resources.enter_context(Upkeep(writer, lanes, reader, now, settings.answer_days))
     warm(writer)  # calls are answered meanwhile, but readiness waits
     return server
+
+
+def _compare_policies(reader: Reader) -> None:
+    """Say so if the newest decision went by other rules than ours: what is not touched stays as they decided it."""
+    newest = list_decisions(reader, size=1).items
+    if newest and newest[0].policy_version != reader.policy.version:
+        log.warning(
+            "the newest decision was made by another policy: run onefold rebuild --dry-run, then onefold rebuild",
+            decided_by=newest[0].policy_version,
+            policy=reader.policy.version,
+        )
 
 
 def _writer_lanes(
