@@ -177,9 +177,10 @@ def _take_record(builder: StoredBuilder, label: str, row: Sequence[Any]) -> Iter
         observed_at=NEVER if observed_at is None else observed_at,
         digest=digest or "",
         deleted_at=deleted_at,
-        spoken_for=bool(identities) or observed_at is not None,
         claimed=claimed,
+        links=dict(links),
     )
+    record.spoken_for = bool(identities) or record.bears_witness
     builder.add_record(record, identities, links)
     for type_, other, at, expires_at, lapsed in words:
         a, b = sorted((name, f"customer:{other}"))
