@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import Progress as Bars
 
 from onefold.graph import policy, schema
-from onefold.graph.audit import Verification, list_decisions, verify_log
+from onefold.graph.audit import list_decisions
 from onefold.graph.bulk.changes import Changes
 from onefold.graph.errors import Conflict, OnefoldError
 from onefold.graph.ingest import Writer
@@ -23,7 +23,7 @@ from onefold.graph.probe import probe
 from onefold.graph.reader import Reader
 from onefold.graph.rebuild import Rebuilt, foresee, rebuild
 from onefold.graph.scan import Progress
-from onefold.graph.verify import Finding, examine
+from onefold.graph.verify import Examination, Finding, examine
 from onefold.service import app
 from onefold.service.cli import terminal
 from onefold.service.cli.serving import running_engine
@@ -40,16 +40,15 @@ def verify(settings: Settings, limit: int, as_json: bool) -> int:
             reader = _reader(writer)
             _tell_policy(reader)
             with terminal.progress("reading the graph") as bars:
-                finding = examine(reader, limit, _shown(bars))
-            log = verify_log(reader)
+                found = examine(reader, limit, _shown(bars), _shown(bars, "reading the log"))
     except OnefoldError as error:
         terminal.fail(error)
         return EXIT_NOT_LOOKED
     if as_json:
-        print(json.dumps({"policy": writer.policy.version, **asdict(finding), "log": asdict(log)}))
+        print(json.dumps({"policy": writer.policy.version, **asdict(found)}))
     else:
-        _tell_finding(finding, log, writer.policy.version)
-    return EXIT_DIFFERS if finding.differences or log.fault else 0
+        _tell_examination(found, writer.policy.version)
+    return EXIT_DIFFERS if found.differences or found.log.fault else 0
 
 
 def rebuild_graph(settings: Settings, dry_run: bool, limit: int, as_json: bool) -> int:
@@ -106,19 +105,19 @@ def _shown(bars: Bars, doing: str = "reading the graph") -> Progress:
     return show
 
 
-def _tell_finding(finding: Finding, log: Verification, version: str) -> None:
+def _tell_examination(found: Examination, version: str) -> None:
     console = terminal.out()
     for count, what in (
-        (finding.records, "records"),
-        (finding.identifiers, "identifiers"),
-        (finding.identities, "identities"),
+        (found.records, "records"),
+        (found.identifiers, "identifiers"),
+        (found.identities, "identities"),
     ):
         console.print(f"{count:>15,} {what:<12} held against all evidence, by policy {version}", soft_wrap=True)
-    console.print(f"{log.decisions:>15,} {'decisions':<12} sealed as they were written", soft_wrap=True)
-    if log.fault:
-        console.print(f"[bold red]the log[/]: {escape(log.fault)}", soft_wrap=True)
-    _tell_differences(finding.differences, finding.more)
-    if not finding.differences and not log.fault:
+    console.print(f"{found.log.decisions:>15,} {'decisions':<12} sealed as they were written", soft_wrap=True)
+    if found.log.fault:
+        console.print(f"[bold red]the log[/]: {escape(found.log.fault)}", soft_wrap=True)
+    _tell_differences(found.differences, found.more)
+    if not found.differences and not found.log.fault:
         console.print("[green]Nothing differs.[/]")
 
 
@@ -127,7 +126,7 @@ def _tell_differences(differences: Sequence[str], more: int) -> None:
     for difference in differences:
         console.print(f"[bold red]differs[/]: {escape(difference)}", soft_wrap=True)
     if more:
-        console.print(f"… and {more:,} more; --limit N names more of them")
+        console.print(f"… and up to {more:,} more; --limit N names more of them")
 
 
 def _report_changes(changes: Changes, finding: Finding, as_json: bool) -> None:
