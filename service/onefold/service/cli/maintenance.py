@@ -17,7 +17,8 @@ from rich.progress import Progress as Bars
 from onefold.graph import policy, schema
 from onefold.graph.audit import list_decisions
 from onefold.graph.bulk.changes import Changes
-from onefold.graph.errors import Conflict, OnefoldError
+from onefold.graph.embedded import holds_graph
+from onefold.graph.errors import Conflict, InvalidInput, OnefoldError, Violation
 from onefold.graph.ingest import Writer
 from onefold.graph.probe import probe
 from onefold.graph.reader import Reader
@@ -72,15 +73,24 @@ def rebuild_graph(settings: Settings, dry_run: bool, limit: int, as_json: bool) 
 def _writer(settings: Settings) -> Iterator[Writer]:
     """What writes to the graph of these settings as a service would; the embedded engine is started if none runs."""
     rules = policy.load(settings.policy_file)
+    if settings.embedded and not holds_graph(settings.data_folder):
+        raise _no_graph(settings)
     with ExitStack() as resources:
         endpoint = running_engine(settings) or app.endpoint(settings, resources)
         known = probe(endpoint).schema_version
+        if not known:
+            raise _no_graph(settings)
         if known > schema.VERSION:
             raise Conflict(
                 f"the graph has schema version {known}, this Onefold knows up to {schema.VERSION}: upgrade it"
             )
         driver, database = app.connect(endpoint, resources)
         yield Writer(driver, database, rules, app.now, app.new_id)
+
+
+def _no_graph(settings: Settings) -> InvalidInput:
+    field, place = ("--data-folder", settings.data_folder) if settings.embedded else ("graph_uri", settings.graph_uri)
+    return InvalidInput([Violation(field, f"there is no graph in {place}")])
 
 
 def _reader(writer: Writer) -> Reader:
