@@ -13,7 +13,7 @@ import pytest
 from onefold.graph.audit import list_decisions, verify_log
 from onefold.graph.bulk.changes import Changes
 from onefold.graph.ingest import Batch, Writer, ingest
-from onefold.graph.model import Item
+from onefold.graph.model import Assertion, Assurance, IdentifierLink, Item
 from onefold.graph.policy import Policy, parse
 from onefold.graph.rebuild import foresee, rebuild
 from onefold.graph.verify import verify
@@ -167,6 +167,46 @@ def test_services_may_write_while_the_graph_is_rebuilt(writer: Writer) -> None:
         done.set()
         thread.join()
     assert verify(make.reader(later)) == []
+
+
+LOST = {
+    "with a version, alone": "web:1",
+    "with a version, one of two": "web:2",
+    "that only an event speaks of": "web:3",
+    "that only a link speaks of": "web:4",
+    "that only an order speaks of": "web:5",
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_record_that_lost_its_membership_gets_it_back(writer: Writer, lost: str) -> None:
+    put(
+        writer,
+        [
+            make.customer("web:1"),
+            *(make.customer(f"{source}:2", "email:2") for source in ("web", "shop")),
+            make.event("web:e", of="web:3"),
+            IdentifierLink("shop", "customer:web:4", Assertion("email:4", Assurance.VERIFIED), make.NOW),
+            make.order("web:o", of="web:5"),
+        ],
+    )
+    who = "MATCH (c:Customer)-[:MEMBER_OF]->(i) RETURN c.key, i.id ORDER BY c.key"
+    before = rows(writer, who)
+    reader = make.reader(writer)
+    with writer.driver.session(database=writer.database) as session:
+        session.run("MATCH (:Customer {key: $key})-[m:MEMBER_OF]->() DELETE m", key=LOST[lost]).consume()
+    assert not any("should be ended" in words for words in verify(reader))
+    assert rebuild(writer).finding.differences == ()
+    assert rows(writer, who) == before
+    assert verify(reader) == []
+
+
+def test_a_record_that_lost_its_membership_can_be_written_to(writer: Writer) -> None:
+    put(writer, [make.customer("web:1", "email:1"), make.customer("shop:1", "email:1")])
+    with writer.driver.session(database=writer.database) as session:
+        session.run("MATCH (:Customer {key: 'web:1'})-[m:MEMBER_OF]->() DELETE m").consume()
+    put(writer, [make.customer("web:1", "email:1", "phone:1", at=make.NOW + 1)])
+    assert verify(make.reader(writer)) == []
 
 
 def test_a_rebuild_puts_right_what_was_changed_behind_the_services_back(writer: Writer) -> None:

@@ -9,7 +9,8 @@ from itertools import count
 import pytest
 
 from onefold.graph.ingest import Batch, Writer, ingest
-from onefold.graph.model import Deletion, OperatorBan, Withdrawal
+from onefold.graph.model import Assertion, Assurance, Deletion, IdentifierLink, OperatorBan, Withdrawal
+from onefold.graph.scan import read_around
 from onefold.graph.verify import examine, verify
 from tests import items as make
 from tests.conftest import Engine
@@ -36,6 +37,11 @@ def filled(writer: Writer) -> Writer:
         make.order("web:5", "email:5", of="web:3"),
     ]
     ingest(writer, [Batch(items)])
+    ingest(writer, [Batch([make.customer("web:6", "email:6"), make.event("web:f", of="web:7")])])
+    ingest(writer, [Batch([make.customer("shop:6", "phone:6")])])
+    ingest(writer, [Batch([make.customer("shop:6", "email:6", at=make.NOW + 1)])])
+    until = make.NOW + make.DAY
+    ingest(writer, [Batch([OperatorBan("customer:web:1", "customer:web:2", "ann", "another", make.NOW, until)])])
     assert verify(make.reader(writer)) == []
     return writer
 
@@ -127,6 +133,71 @@ DAMAGES = {
         " CREATE (c)-[l:HAS_PHONE]->(v) SET l = properties(h) DELETE h",
         r"customer:web:3 -> phone:3 \(web\) holds no longer and should be ended",
     ),
+    "all is lost that says that a visitor is somebody": (
+        "MATCH (v:Device {key: 'device:v'}) SET v.identity = null, v.component = null, v.events = null",
+        r"device:v has events and is not marked so",
+    ),
+    "a device without events is marked": (
+        "MATCH (v:Device {key: 'device:k'}) SET v.events = true",
+        r"device:k is marked as having events and has none",
+    ),
+    "a record that was only spoken of is nobody's": (
+        "MATCH (:Customer {key: 'web:7'})-[m:MEMBER_OF]->() DELETE m",
+        r"customer:web:7 should be of some identity and is of none",
+    ),
+    "a member is not there": (
+        "MATCH (c:Customer {key: 'web:7'}) DETACH DELETE c",
+        r"customer:web:7 is of identity none and by the log of \S+",
+    ),
+    "the log was cut off and its head set back": (
+        "MATCH (h:DecisionLog {key: 'head'}) WITH h, h.sequence - 3 AS last MATCH (k:Decision {sequence: last})"
+        " SET h.sequence = last, h.hash = k.hash"
+        " WITH last MATCH (d:Decision) WHERE d.sequence > last DETACH DELETE d",
+        r"customer:shop:6 is of identity \S+ and by the log of \S+",
+    ),
+    "the log is gone": (
+        "MATCH (n) WHERE n:Decision OR n:DecisionLog DETACH DELETE n",
+        r"customer:web:2 is of identity \S+ and by the log of none",
+    ),
+    "the log's head is gone": (
+        "MATCH (h:DecisionLog) DELETE h",
+        r"decision 1 lies beyond the log's head",
+    ),
+    "the log's head is set back": (
+        "MATCH (h:DecisionLog {key: 'head'}) WITH h, h.sequence - 1 AS last MATCH (k:Decision {sequence: last})"
+        " SET h.sequence = last, h.hash = k.hash",
+        r"decision \d+ lies beyond the log's head",
+    ),
+    "a decision is there twice": (
+        "MATCH (d:Decision {sequence: 2}) CREATE (e:Decision) SET e = properties(d), e.id = 'another'",
+        r"decision 2 is there twice",
+    ),
+    "a number was left out": (
+        "MATCH (d:Decision {sequence: 2}) SET d.sequence = -2",
+        r"decision 2 is missing",
+    ),
+    "a retired identity leads nowhere": (
+        "MATCH (i:Identity)-[m:MERGED_INTO]->() SET i.merged_into = null DELETE m",
+        r"retired identity \S+ should have merged into one identity: it names none and leads to none",
+    ),
+    "a retired identity does not name its heir": (
+        "MATCH (i:Identity)-[:MERGED_INTO]->() SET i.merged_into = null",
+        r"retired identity \S+ should have merged into one identity: it names none and leads to \S+",
+    ),
+    "a retired identity leads to somebody else": (
+        "MATCH (i:Identity)-[m:MERGED_INTO]->(), (:Customer {key: 'web:1'})-[:MEMBER_OF]->(j)"
+        " CREATE (i)-[n:MERGED_INTO]->(j) SET n = properties(m), i.merged_into = j.id DELETE m",
+        r"retired identity \S+ leads to \S+, and by the log it does not",
+    ),
+    "a person is said to have merged into another": (
+        "MATCH (:Customer {key: 'web:1'})-[:MEMBER_OF]->(i), (:Customer {key: 'web:2'})-[:MEMBER_OF]->(j)"
+        " CREATE (i)-[:MERGED_INTO {decision: 'none'}]->(j) SET i.merged_into = j.id",
+        r"retired identity \S+ has members",
+    ),
+    "a ban that expires is not due": (
+        "MATCH (x:Expiry) SET x.due_at = null",
+        r"the ban of customer:web:1 and customer:web:2 expires and is not noted as due",
+    ),
     "a link that holds is ended": (
         "MATCH (c:Customer {key: 'web:3'})-[h:HAS_EMAIL]->(v) CREATE (c)-[l:HAD]->(v) SET l = properties(h) DELETE h",
         r"customer:web:3 -> email:3 \(web\) holds and should not be ended",
@@ -146,7 +217,63 @@ def test_only_the_first_differences_are_named_and_the_others_counted(filled: Wri
     change(filled, "MATCH (c:Customer) WHERE c.key STARTS WITH 'kiosk' SET c.component = null")
     finding = examine(make.reader(filled), limit=2)
     assert (len(finding.differences), finding.more) == (2, 3)
-    assert (finding.records, finding.identities) == (11, 10)
+    assert (finding.records, finding.identities) == (14, 12)
+
+
+def test_two_persons_with_each_others_ids_are_named(filled: Writer) -> None:
+    reader = make.reader(filled)
+    whose = "MATCH (c:Customer {key: $key})-[:MEMBER_OF]->(i) RETURN i.id"
+    a, b = (reader.rows(whose, key=key)[0][0] for key in ("web:2", "web:3"))
+    swap = "CASE n.{0} WHEN $a THEN $b WHEN $b THEN $a ELSE n.{0} END"
+    with filled.driver.session(database=filled.database) as session:
+        for one, other in ((a, b), (b, a)):
+            session.run(
+                "MATCH (n)-[m:MEMBER_OF]->(:Identity {id: $one}) MATCH (i:Identity {id: $other})"
+                " DELETE m CREATE (n)-[:GOES_TO]->(i)",
+                one=one, other=other,
+            ).consume()  # fmt: skip
+        session.run("MATCH (n)-[m:GOES_TO]->(i) DELETE m CREATE (n)-[:MEMBER_OF]->(i)").consume()
+        session.run(
+            "MATCH (n) WHERE (n:Customer OR n:Email) AND (n.component IN [$a, $b] OR n.identity IN [$a, $b])"
+            f" SET n.component = {swap.format('component')}, n.identity = {swap.format('identity')}",
+            a=a, b=b,
+        ).consume()  # fmt: skip
+    found = verify(reader)
+    assert len(found) == 6, "three records and three emails"
+    assert f"customer:web:2 is of identity {b} and by the log of {a}" in found
+    assert f"email:3 is of identity {a} and by the log of {b}" in found
+
+
+def test_what_was_merged_while_all_is_read_is_no_difference(writer: Writer) -> None:
+    pairs = 1_200
+    people = [make.customer(f"{source}:{n}", f"email:{source}{n}") for n in range(pairs) for source in ("web", "shop")]
+    for start in range(0, len(people), 500):
+        ingest(writer, [Batch(people[start : start + 500])])
+    links = [
+        IdentifierLink("web", f"customer:web:{n}", Assertion(f"email:shop{n}", Assurance.VERIFIED), make.NOW)
+        for n in range(pairs)
+    ]
+
+    def merge(done: int, total: int) -> None:
+        if done >= len(people) and links:  # its customers are read, its emails are not
+            for start in range(0, pairs, 400):
+                ingest(writer, [Batch(links[start : start + 400])])
+            links.clear()
+
+    finding = examine(make.reader(writer), progress=merge)
+    assert not links
+    assert (finding.differences, finding.more, finding.log.fault) == ((), 0, "")
+
+
+def test_where_enough_differs_the_rest_is_not_read_again(filled: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onefold.graph.verify._AT_ONCE", 1)
+    change(filled, "MATCH (c:Customer) WHERE c.key STARTS WITH 'kiosk' SET c.component = null")
+    looked: list[int] = []
+    reader = make.reader(filled)
+    monkeypatch.setattr("onefold.graph.verify.read_around", lambda *of: looked.append(1) or read_around(*of))
+    finding = examine(reader, limit=2)
+    assert (len(finding.differences), finding.more) == (2, 3)
+    assert len(looked) == 12, "two parts, six times each"
 
 
 def test_a_graph_that_is_written_to_is_found_as_it_should_be(writer: Writer) -> None:

@@ -149,6 +149,14 @@ def test_a_graph_that_could_not_be_verified_has_an_exit_code_of_its_own(
     assert ran.err.startswith("error: bolt://127.0.0.1:1 does not answer")
 
 
+@pytest.mark.parametrize("command", [["verify"], ["verify", "--json"], ["rebuild"], ["rebuild", "--dry-run"]])
+def test_where_there_is_no_graph_none_is_made_to_be_looked_at(onefold, command: list[str], tmp_path: Path) -> None:
+    ran = onefold(*command, "--data-folder", str(tmp_path / "mistyped"))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"error: --data-folder: there is no graph in {tmp_path / 'mistyped'}\n"
+    assert not (tmp_path / "mistyped").exists()
+
+
 @pytest.mark.parametrize("statement", ["", "CREATE INDEX x FOR (n:A) ON (n.b)", "drop constraint x"])
 def test_cypher_that_could_not_be_rolled_back_is_not_run(onefold, statement: str) -> None:
     ran = onefold("cypher", statement)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from onefold.graph.decide import Decision, DecisionKind, Move
 from onefold.graph.errors import NotFound
@@ -43,10 +44,14 @@ WITH DISTINCT d WHERE $member IS NULL OR $member IN d.members
 RETURN {ROW}
 """
 
+_BEYOND: Final = "MATCH (d:Decision) WHERE d.sequence > $last RETURN min(d.sequence), count(d)"
+
 _GET: Final = f"MATCH (d:Decision {{id: $id}}) RETURN {ROW}"
 
 _START: Final[Place] = (1 << 62,)
 _CHECKED_AT_ONCE: Final = 500
+_LOOKS: Final = 6
+_FIRST_PAUSE_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +121,9 @@ def replay(decisions: Iterable[Logged], until: Instant | None = None) -> dict[st
 
 def read_log(reader: Reader) -> Iterator[Logged]:
     """The whole log as it is now, oldest first. Raises NotFound, with its number, for a decision that is missing."""
-    heads = reader.rows(_HEAD)
-    last = heads[0]["sequence"] if heads else 0
+    last, _ = head_of(reader)
     expected = 1
-    for logged in map(logged_of, _rows(reader, last)):
+    for logged in map(logged_of, _rows(reader, 0, last)):
         if logged.sequence != expected:
             break
         expected += 1
@@ -136,26 +140,69 @@ def get_decision(reader: Reader, id: str) -> Logged:
     return logged_of(rows[0])
 
 
-def verify_log(reader: Reader) -> Verification:
-    """Whether every seal still follows from the decisions and the seal before it, up to the log's head.
+class Listener(Protocol):
+    """Who is told every decision as it stands in the graph, whether it makes sense or not, in the order of the log."""
 
-    What is written meanwhile is not looked at.
+    def hear(self, decision: StoredDecision) -> None:
+        """One of them."""
+
+
+def verify_log(
+    reader: Reader, listener: Listener | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Verification:
+    """Whether every seal still follows from the decisions and the seal before it, up to the log's head, and nothing
+    lies beyond that.
+
+    What is written meanwhile is not looked at. ``listener`` hears all that is there, faults or not; ``progress`` is
+    told how many decisions have been read, of how many.
     """
-    heads = reader.rows(_HEAD)
-    last, head = heads[0] if heads else (0, "")
-    sound, previous = 0, ""
+    last, head = head_of(reader)
+    sound, previous, fault = 0, "", ""
     for commit in _commits(reader, last):
-        fault = _fault(commit, sound, previous)
-        if fault:
-            return Verification(sound, fault)
-        sound, previous = commit[-1].sequence, commit[-1].hash
-    if sound != last:
-        return Verification(sound, f"decision {sound + 1} is missing")
-    return Verification(sound, "" if previous == head else "the log's head bears another seal than its last decision")
+        fault = fault or _fault(commit, sound, previous)
+        if not fault:
+            sound, previous = commit[-1].sequence, commit[-1].hash
+        elif listener is None:
+            break
+        if listener is not None:
+            for decision in commit:
+                listener.hear(decision)
+        if commit[-1].sequence // _CHECKED_AT_ONCE > (commit[0].sequence - 1) // _CHECKED_AT_ONCE:
+            progress(commit[-1].sequence, last)
+    if not fault and sound != last:
+        fault = f"decision {sound + 1} is missing"
+    if not fault and previous != head:
+        fault = "the log's head bears another seal than its last decision"
+    return Verification(sound, fault or _beyond(reader, last))
+
+
+def head_of(reader: Reader) -> tuple[int, str]:
+    """The number of the last decision and its seal, by the log's head; 0 and nothing where there is none."""
+    heads = reader.rows(_HEAD)
+    sequence, hash = heads[0] if heads else (0, "")
+    return sequence, hash
+
+
+def stored_decisions(reader: Reader, after: int, last: int) -> Iterator[StoredDecision]:
+    """The decisions after one up to another as they stand in the graph, by their numbers."""
+    return map(StoredDecision.of, _rows(reader, after, last))
+
+
+def _beyond(reader: Reader, last: int) -> str:
+    """What is wrong beyond the head as it was when the log was read: nothing may be there that came before its head."""
+    for look in range(_LOOKS):
+        time.sleep(_FIRST_PAUSE_S * 2**look if look else 0.0)
+        ((first, count),) = reader.rows(_BEYOND, last=last)
+        last, _ = head_of(reader)  # a decision and the head's advance to it are of one commit
+        if not count or first <= last:
+            break
+    else:
+        return f"decision {first} lies beyond the log's head"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class StoredDecision:
     """A decision as it stands in the graph, whether it makes sense or not."""
 
     sequence: int
@@ -166,7 +213,8 @@ class _Stored:
     hash: str
 
     @classmethod
-    def of(cls, row: Sequence[Any]) -> _Stored:
+    def of(cls, row: Sequence[Any]) -> StoredDecision:
+        """The decision in a :data:`ROW`."""
         *content, affected, policy_version, at, prev_hash, hash = row
         identity = content[7]
         first = [identity] if identity in affected else []
@@ -177,23 +225,46 @@ class _Stored:
             hash,
         )
 
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return str(self.content[0])
 
-def _commits(reader: Reader, last: int) -> Iterator[list[_Stored]]:
+    @property
+    def kind(self) -> str:
+        """Its kind, a value of :class:`DecisionKind`."""
+        return str(self.content[2])
+
+    @property
+    def identity(self) -> str:
+        """The identity it is about; empty if about none."""
+        return self.content[7] or ""
+
+    @property
+    def moves(self) -> Iterator[Move]:
+        """Who went from where to where."""
+        for member, origin in zip(self.content[5] or (), self.content[6] or (), strict=False):
+            yield _move(member, origin, self.identity)
+
+
+def _commits(reader: Reader, last: int) -> Iterator[list[StoredDecision]]:
     """The decisions from the first on, those of one commit together."""
-    for _, commit in groupby(map(_Stored.of, _rows(reader, last)), key=lambda d: d.hash):
+    for _, commit in groupby(stored_decisions(reader, 0, last), key=lambda d: d.hash):
         yield list(commit)
 
 
-def _rows(reader: Reader, last: int) -> Iterator[Any]:
-    """The decisions from the first to the last, by sequence."""
-    for first in range(1, last + 1, _CHECKED_AT_ONCE):
+def _rows(reader: Reader, after: int, last: int) -> Iterator[Any]:
+    """The decisions after one up to another, by sequence."""
+    for first in range(after + 1, last + 1, _CHECKED_AT_ONCE):
         before = min(first + _CHECKED_AT_ONCE, last + 1)
         yield from sorted(reader.rows(_LIST, before=before, limit=before - first), key=lambda row: row["d.sequence"])
 
 
-def _fault(commit: Sequence[_Stored], sound: int, previous: str) -> str:
+def _fault(commit: Sequence[StoredDecision], sound: int, previous: str) -> str:
     first = commit[0]
     for number, stored in enumerate(commit, start=sound + 1):
+        if stored.sequence == number - 1:
+            return f"decision {number - 1} is there twice"
         if stored.sequence != number:
             return f"decision {number} is missing"
         if stored.commit != first.commit:
@@ -216,10 +287,14 @@ def logged_of(row: Any) -> Logged:
         id=id,
         kind=DecisionKind(kind),
         identities=(identity, *sorted(i for i in affected if i != identity)),
-        # Who is said to have come from where it came to has left for nobody.
-        moves=tuple(Move(m, o, "" if o == identity else identity) for m, o in zip(members, origins, strict=True)),
+        moves=tuple(_move(m, o, identity) for m, o in zip(members, origins, strict=True)),
         causes=tuple(causes),
         actor=actor,
         reason=reason,
     )
     return Logged(decision, sequence, at, policy_version, prev_hash, hash)
+
+
+def _move(member: str, origin: str, identity: str) -> Move:
+    # Who is said to have come from where it came to has left for nobody.
+    return Move(member, origin, "" if origin == identity else identity)

@@ -168,6 +168,11 @@ class _Before:
                 self.of[name] = record.identity
             self.age[name] = (record.created_at if record.created_at is not None else 1 << 62, name)
         self.persons = set(self.of.values())
+        for name, record in evidence.records.items():
+            # One that lost its membership was of whom its component is named after, where nobody else is.
+            if record.identity is None and record.component and record.component not in self.persons:
+                self.of[name] = record.component
+        self.persons = set(self.of.values())
         for key, identifier in evidence.identifiers.items():
             if identifier.identity and identifier.identity not in self.persons:
                 self.of[key] = identifier.identity

@@ -390,6 +390,11 @@ class EmbeddedEngine:
         return "\n".join([*said, f"(more in {self.log_folder})"])
 
 
+def holds_graph(data_folder: Path | str) -> bool:
+    """Whether there is a graph in this data folder, if an empty one: an engine has run on it."""
+    return (Path(data_folder).expanduser().absolute() / "engine" / "databases" / _DATABASE).is_dir()
+
+
 def running(data_folder: Path | str) -> Endpoint:
     """Where the engine of the service that runs on this data folder answers. For tools beside the service.
 

@@ -116,6 +116,15 @@ class RecordState:
         return self.created_at is not None
 
     @property
+    def bears_witness(self) -> bool:
+        """Whether what is stored of it shows that somebody spoke for it, be its membership there or lost.
+
+        In a component is only who was spoken for, and a link is only seen where somebody said so.
+        """
+        said = self.identity is not None or self.component is not None or self.observed_at != NEVER
+        return said or any(link.observations for link in self.links.values())
+
+    @property
     def live(self) -> bool:
         """Whether it is a record that belongs to somebody."""
         return self.spoken_for and not self.claimed and (self.deleted_at is None or self.observed_at > self.deleted_at)

@@ -37,8 +37,12 @@ class Rebuilt:
 def foresee(reader: Reader, progress: Progress = lambda done, total: None) -> tuple[Changes, Finding]:
     """What a rebuild under the reader's policy would change, and the differences behind that. Raises Unavailable."""
     stored = scan(reader, progress)
-    found = settled(reader, Differences(stored, reader.policy))
-    return changes_of(found), Finding.of(stored, found)
+    changes, words, count = Changes(), list[str](), 0
+    for found in settled(reader, Differences(stored, reader.policy)):
+        changes += changes_of(found)
+        words += found.words(LIMIT - len(words))
+        count += len(found)
+    return changes, Finding.of(stored, words, count - len(words))
 
 
 def rebuild(
@@ -56,22 +60,33 @@ def rebuild(
     reader = Reader(writer.driver, writer.database, writer.policy)
     decided, before = 0, None
     while True:
-        stored = scan(reader, reading)
-        found = settled(reader, Differences(stored, writer.policy))
-        if not len(found) or (before is not None and len(found) >= before):
+        finding, regions = _look(reader, reading, limit)
+        found = len(finding.differences) + finding.more
+        if not found or (before is not None and found >= before):
             break
-        before = len(found)
-        decided += _decide_again(writer, found, deciding)
-    return Rebuilt(decided, Finding.of(stored, found, limit))
+        before = found
+        decided += _decide_again(writer, regions, deciding)
+    return Rebuilt(decided, finding)
 
 
-def _decide_again(writer: Writer, found: Differences, progress: Progress) -> int:
-    done = 0
-    progress(done, found.concerned)
-    for regions in _batches(found.regions()):
-        _commit(writer, [_recheck(region, writer.policy) for region in regions])
-        done += sum(len(region.records) for region in regions)
-        progress(done, found.concerned)
+def _look(reader: Reader, reading: Progress, limit: int) -> tuple[Finding, list[Region]]:
+    """What differs, and the regions that are to be decided again for it."""
+    stored = scan(reader, reading)
+    words, count, regions = list[str](), 0, list[Region]()
+    for found in settled(reader, Differences(stored, reader.policy)):
+        words += found.words(limit - len(words))
+        count += len(found)
+        regions += found.regions()
+    return Finding.of(stored, words, count - len(words)), regions
+
+
+def _decide_again(writer: Writer, regions: Sequence[Region], progress: Progress) -> int:
+    done, concerned = 0, sum(len(region.records) for region in regions)
+    progress(done, concerned)
+    for batch in _batches(regions):
+        _commit(writer, [_recheck(region, writer.policy) for region in batch])
+        done += sum(len(region.records) for region in batch)
+        progress(done, concerned)
     return done
 
 

@@ -58,13 +58,18 @@ RETURN collect([{_RECORD}, claimed, links, []]) AS rows
 """One row a page: the driver takes several times as long over rows as over a list in a row. A customer's order is no
 record, and has no links unless something is wrong."""
 
+_HAS_EVENTS: Final = {
+    label: "EXISTS { (v)-[:DID]->(:Event) }" if label == "Device" else "false" for label in IDENTIFIER_LABELS
+}
+
 _IDENTIFIERS: Final[dict[str, str]] = {
     label: f"""
 UNWIND $keys AS k MATCH (v:{label} {{key: k}})
-RETURN collect([v.key, v.component, v.identity, coalesce(v.shared, false), coalesce(v.events, false)]) AS rows
+RETURN collect([v.key, v.component, v.identity, coalesce(v.shared, false), coalesce(v.events, false), {events}]) AS rows
 """
-    for label in IDENTIFIER_LABELS
+    for label, events in _HAS_EVENTS.items()
 }
+"""Whether events hang on a device is told by its mark, and by what hangs on it."""
 
 _TEXTS: Final[dict[str, str]] = {**{RECORD_LABELS[record]: text for record, text in _RECORDS.items()}, **_IDENTIFIERS}
 
@@ -178,9 +183,10 @@ def _take_record(builder: StoredBuilder, label: str, row: Sequence[Any]) -> Iter
         observed_at=NEVER if observed_at is None else observed_at,
         digest=digest or "",
         deleted_at=deleted_at,
-        spoken_for=bool(identities) or observed_at is not None,
         claimed=claimed,
+        links=dict(links),
     )
+    record.spoken_for = bool(identities) or record.bears_witness
     builder.add_record(record, identities, links)
     for type_, other, at, expires_at, lapsed in words:
         a, b = sorted((name, f"customer:{other}"))

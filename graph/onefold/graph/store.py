@@ -70,12 +70,13 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
         return read(tx, touched, policy, lock)
     evidence = Evidence(orders=orders)
     take_members(evidence, record["customers"], record["orders"], record["devices"])
-    nobodys: dict[str, list[str]] = defaultdict(list)
+    nobodys: dict[str, dict[str, str | None]] = defaultdict(dict)
     loose: dict[Label, list[str]] = defaultdict(list)
+    placed: list[str] = []
     for name, component, identity, shared, events in record["touched"]:
         if name in touched.identifiers:
             if component is not None:
-                _fresh(name, evidence.identifiers)
+                placed.append(name)
                 continue
             known = evidence.identifiers.get(name)  # with a member's links, read under the lock
             if known is not None and (known.component, known.shared) != (None, bool(shared)):
@@ -84,12 +85,12 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
             _take_identifier(evidence, name, label, component, identity, shared, events)
             if not shared and not policy.is_blocked(name):
                 loose[label].append(name)
-        elif component is not None:
-            _fresh(name, evidence.records)
-        else:
+        elif component is None or name not in evidence.records:
             of, key = split_name(name)
-            nobodys[of].append(key)
+            nobodys[of][key] = component
     matched = _take_nobodys(tx, evidence, nobodys, lock)
+    for name in placed:  # by the links of a member, which may be one whose membership was lost
+        _fresh(name, evidence.identifiers)
     _lock_loose(tx, loose, lock)
     beyond = _take_ended(tx, evidence, touched, policy)
     if beyond or not matched <= touched.records:
@@ -140,14 +141,15 @@ def hand_over(tx: neo4j.Transaction, evidence: Evidence) -> None:
 
 
 def _take_nobodys(
-    tx: neo4j.Transaction, evidence: Evidence, nobodys: Mapping[str, list[str]], lock: str
+    tx: neo4j.Transaction, evidence: Evidence, nobodys: Mapping[str, Mapping[str, str | None]], lock: str
 ) -> set[RecordName]:
-    """Take in touched records that are in no component. Returns the records that must be touched too, since one that
-    comes back is one with those it was matched with. Raises StaleRead if one has become somebody's meanwhile."""
+    """Take in touched records that are nobody's, each with the component in which it was found: none, unless its
+    membership was lost. Returns the records that must be touched too, since one that comes back is one with those it
+    was matched with. Raises StaleRead if one has become somebody's meanwhile, or moved to another component."""
     matched: set[RecordName] = set()
-    for label, keys in nobodys.items():
-        for row, claimed, others in tx.run(cypher.READ_NOBODYS[label], keys=keys, lock=lock):
-            if row[1] is not None:
+    for label, found in nobodys.items():
+        for row, claimed, others in tx.run(cypher.READ_NOBODYS[label], keys=list(found), lock=lock):
+            if row[1] is not None or row[2] != found[row[0]]:
                 raise StaleRead(f"{label}:{row[0]}")
             _take_record(evidence, label, row)
             evidence.records[f"{label}:{row[0]}"].claimed = claimed
@@ -299,10 +301,10 @@ def _take_record(evidence: Evidence, label: str, row: Sequence[Any]) -> None:
         digest or "",
         deleted_at,
         bool(ended),
-        spoken_for=identity is not None or observed_at != NEVER,
     )
     for link in links:
         _take_link(evidence, record, link, stored=True)
+    record.spoken_for = record.bears_witness
     for other, at in matches:
         a, b = sorted((name, f"customer:{other}"))
         evidence.matches[a, b] = at

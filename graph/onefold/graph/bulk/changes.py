@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import pyarrow.compute as pc
@@ -16,16 +16,20 @@ from onefold.graph.bulk.expected import Nodes
 class Changes:
     """How much would change, by the rules on ids of :func:`onefold.graph.decide.decide`."""
 
-    merged: int
+    merged: int = 0
     """Identities that would go on as another one."""
-    split: int
+    split: int = 0
     """Identities whose members would no longer all be one."""
-    moved: int
+    moved: int = 0
     """Records that would come to another identity than theirs."""
-    shared: int
+    shared: int = 0
     """Identifiers that would become shared."""
-    unshared: int
+    unshared: int = 0
     """Identifiers that would be shared no longer."""
+
+    def __add__(self, other: Changes) -> Changes:
+        """Both together, where they are of regions that have nothing in common."""
+        return Changes(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def changes_of(found: Differences) -> Changes:

@@ -61,12 +61,6 @@ class Differences:
         """The first of them, each in words."""
         return list(islice(self._words(), limit))
 
-    @cached_property
-    def concerned(self) -> int:
-        """How many records must be decided again for the differences to be gone."""
-        strangers = sum(astray.record not in self._astray_codes for astray in self.stored.astray)
-        return int((self._concerned < self._records).sum()) + strangers
-
     def regions(self) -> Iterator[Region]:
         """What must be decided again for the differences to be gone, each part by itself."""
         label = self._label[self._concerned]
@@ -118,6 +112,7 @@ class Differences:
         yield from self._misplaced("component", self.expected.component, component)
         yield self._misnamed(identity, component)
         yield self._mismarked()
+        yield self._eventful()
 
     def _misplaced(self, what: str, should: Nodes, stored: Nodes) -> Iterator[_Finding]:
         """Where the numbers of what should be and the ids that are stored are not one to one."""
@@ -185,6 +180,17 @@ class Differences:
             return f"{name} -> {key} is marked as {marked or 'not refused'} and should be as {why or 'not refused'}"
 
         return _Finding(np.array([evidence.record[row] for row, _, _ in wrong], np.int64), words)
+
+    def _eventful(self) -> _Finding:
+        """Identifiers whose mark of having events is wrong."""
+        marked = self.stored.marked_events
+        wrong = np.flatnonzero(marked != self.stored.has_events)
+
+        def words(n: int) -> str:
+            fault = "is marked as having events and has none" if marked[wrong[n]] else "has events and is not marked so"
+            return f"{self._name(wrong[n] + self._records)} {fault}"
+
+        return _Finding(wrong + self._records, words)
 
     def _name(self, node: np.integer[Any]) -> str:
         return self._names(np.array([node]))[0]

@@ -54,9 +54,13 @@ class Stored:
     """For each identifier whether it is marked as shared."""
     has_events: Bools
     """For each identifier whether events hang on it."""
+    marked_events: Bools
+    """For each identifier whether it is marked as one on which events hang."""
     refused: dict[int, str]
     """Rows of the evidence that are marked as refused, and why."""
     astray: Sequence[Astray] = field(default=())
+    expiring: Sequence[Ban] = field(default=())
+    """The bans that hold until their time is over."""
 
 
 class StoredBuilder:
@@ -77,8 +81,10 @@ class StoredBuilder:
         self._refused: dict[int, str] = {}
         self._shared = array("b")
         self._has_events = array("b")
+        self._marked_events = array("b")
         self._matches: list[Match] = []
         self._bans: list[Ban] = []
+        self._expiring: list[Ban] = []
         self._astray: list[Astray] = []
 
     def add_record(
@@ -104,13 +110,20 @@ class StoredBuilder:
             self._ids.add((identities[0] if identities else None, record.component))
 
     def add_identifier(
-        self, key: IdentifierKey, component: str | None, identity: str | None, shared: bool, has_events: bool
+        self,
+        key: IdentifierKey,
+        component: str | None,
+        identity: str | None,
+        shared: bool,
+        marked_events: bool,
+        has_events: bool,
     ) -> None:
-        """An identifier as it is stored."""
+        """An identifier as it is stored; whether events hang on it by its mark, and indeed."""
         self._keys.add((key,))
         self._ids.add((identity, component))
         self._shared.append(shared)
         self._has_events.append(has_events)
+        self._marked_events.append(marked_events)
 
     def add_match(self, match: Match) -> None:
         """An operator's word that two records are one."""
@@ -119,6 +132,8 @@ class StoredBuilder:
     def add_ban(self, ban: Ban) -> None:
         """An operator's word that two records are not one, which holds until the service says that its time is over."""
         self._bans.append(ban._replace(expires_at=None))
+        if ban.expires_at is not None:
+            self._expiring.append(ban)
 
     def build(self, policy: Policy, recount: Collection[IdentifierKey] | None = None) -> Stored:
         """All of it, laid out for this policy to decide.
@@ -134,9 +149,10 @@ class StoredBuilder:
         # An identifier that came after all were read stands nowhere yet.
         at_identifier = np.full((len(keys), 2), -1, np.int32)
         at_identifier[node] = at_node
-        shared, has_events = np.zeros((2, len(keys)), np.bool_)
+        shared, has_events, marked_events = np.zeros((3, len(keys)), np.bool_)
         shared[node] = np.frombuffer(self._shared, np.bool_)
         has_events[node] = np.frombuffer(self._has_events, np.bool_)
+        marked_events[node] = np.frombuffer(self._marked_events, np.bool_)
         kinds, kind, blocked = _kinds(keys, policy)
         known_shared = None
         if recount is not None:
@@ -166,8 +182,10 @@ class StoredBuilder:
             Places(*at_identifier.T),
             shared,
             has_events,
+            marked_events,
             self._refused,
             self._astray,
+            self._expiring,
         )
 
     def _add_row(self, key: LinkKey, link: LinkState) -> None:

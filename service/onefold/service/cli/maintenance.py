@@ -15,15 +15,16 @@ from rich.markup import escape
 from rich.progress import Progress as Bars
 
 from onefold.graph import policy, schema
-from onefold.graph.audit import Verification, list_decisions, verify_log
+from onefold.graph.audit import list_decisions
 from onefold.graph.bulk.changes import Changes
-from onefold.graph.errors import Conflict, OnefoldError
+from onefold.graph.embedded import holds_graph
+from onefold.graph.errors import Conflict, InvalidInput, OnefoldError, Violation
 from onefold.graph.ingest import Writer
 from onefold.graph.probe import probe
 from onefold.graph.reader import Reader
 from onefold.graph.rebuild import Rebuilt, foresee, rebuild
 from onefold.graph.scan import Progress
-from onefold.graph.verify import Finding, examine
+from onefold.graph.verify import Examination, Finding, examine
 from onefold.service import app
 from onefold.service.cli import terminal
 from onefold.service.cli.serving import running_engine
@@ -40,16 +41,15 @@ def verify(settings: Settings, limit: int, as_json: bool) -> int:
             reader = _reader(writer)
             _tell_policy(reader)
             with terminal.progress("reading the graph") as bars:
-                finding = examine(reader, limit, _shown(bars))
-            log = verify_log(reader)
+                found = examine(reader, limit, _shown(bars), _shown(bars, "reading the log"))
     except OnefoldError as error:
         terminal.fail(error)
         return EXIT_NOT_LOOKED
     if as_json:
-        print(json.dumps({"policy": writer.policy.version, **asdict(finding), "log": asdict(log)}))
+        print(json.dumps({"policy": writer.policy.version, **asdict(found)}))
     else:
-        _tell_finding(finding, log, writer.policy.version)
-    return EXIT_DIFFERS if finding.differences or log.fault else 0
+        _tell_examination(found, writer.policy.version)
+    return EXIT_DIFFERS if found.differences or found.log.fault else 0
 
 
 def rebuild_graph(settings: Settings, dry_run: bool, limit: int, as_json: bool) -> int:
@@ -73,15 +73,24 @@ def rebuild_graph(settings: Settings, dry_run: bool, limit: int, as_json: bool) 
 def _writer(settings: Settings) -> Iterator[Writer]:
     """What writes to the graph of these settings as a service would; the embedded engine is started if none runs."""
     rules = policy.load(settings.policy_file)
+    if settings.embedded and not holds_graph(settings.data_folder):
+        raise _no_graph(settings)
     with ExitStack() as resources:
         endpoint = running_engine(settings) or app.endpoint(settings, resources)
         known = probe(endpoint).schema_version
+        if not known:
+            raise _no_graph(settings)
         if known > schema.VERSION:
             raise Conflict(
                 f"the graph has schema version {known}, this Onefold knows up to {schema.VERSION}: upgrade it"
             )
         driver, database = app.connect(endpoint, resources)
         yield Writer(driver, database, rules, app.now, app.new_id)
+
+
+def _no_graph(settings: Settings) -> InvalidInput:
+    field, place = ("--data-folder", settings.data_folder) if settings.embedded else ("graph_uri", settings.graph_uri)
+    return InvalidInput([Violation(field, f"there is no graph in {place}")])
 
 
 def _reader(writer: Writer) -> Reader:
@@ -106,19 +115,19 @@ def _shown(bars: Bars, doing: str = "reading the graph") -> Progress:
     return show
 
 
-def _tell_finding(finding: Finding, log: Verification, version: str) -> None:
+def _tell_examination(found: Examination, version: str) -> None:
     console = terminal.out()
     for count, what in (
-        (finding.records, "records"),
-        (finding.identifiers, "identifiers"),
-        (finding.identities, "identities"),
+        (found.records, "records"),
+        (found.identifiers, "identifiers"),
+        (found.identities, "identities"),
     ):
         console.print(f"{count:>15,} {what:<12} held against all evidence, by policy {version}", soft_wrap=True)
-    console.print(f"{log.decisions:>15,} {'decisions':<12} sealed as they were written", soft_wrap=True)
-    if log.fault:
-        console.print(f"[bold red]the log[/]: {escape(log.fault)}", soft_wrap=True)
-    _tell_differences(finding.differences, finding.more)
-    if not finding.differences and not log.fault:
+    console.print(f"{found.log.decisions:>15,} {'decisions':<12} sealed as they were written", soft_wrap=True)
+    if found.log.fault:
+        console.print(f"[bold red]the log[/]: {escape(found.log.fault)}", soft_wrap=True)
+    _tell_differences(found.differences, found.more)
+    if not found.differences and not found.log.fault:
         console.print("[green]Nothing differs.[/]")
 
 
@@ -127,7 +136,7 @@ def _tell_differences(differences: Sequence[str], more: int) -> None:
     for difference in differences:
         console.print(f"[bold red]differs[/]: {escape(difference)}", soft_wrap=True)
     if more:
-        console.print(f"… and {more:,} more; --limit N names more of them")
+        console.print(f"… and up to {more:,} more; --limit N names more of them")
 
 
 def _report_changes(changes: Changes, finding: Finding, as_json: bool) -> None:
