@@ -59,11 +59,6 @@ class Memory:
         self._write(evidence, plan)
         return plan, new
 
-    def _fold(self, evidence: Evidence, items: Sequence[Item | OwnItem]) -> list[bool | None]:
-        new = [_fold(evidence, item) for item in items]
-        evidence.end_bans(self.now)
-        return new
-
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def read(self, touched: Touched) -> Evidence:
@@ -132,6 +127,7 @@ class Memory:
                 if key not in evidence.orders:
                     left[given] = max(order.placed_at, left.get(given, NEVER))
         evidence.hand_over(left)
+        evidence.end_bans(self.now)
         return new
 
     def _recount(self, evidence: Evidence, suspects: Collection[IdentifierKey], touched: Touched) -> set[IdentifierKey]:
