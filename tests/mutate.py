@@ -235,7 +235,7 @@ MUTATIONS: Final = (
     Mutation(
         "answers are not kept",
         "ingest.py",
-        "        answers.write(tx, now)\n",
+        "    answers.write(tx, now)\n",
         "",
         ("tests/contract/test_repeats.py",),
     ),
