@@ -35,7 +35,7 @@ def writer(engine: Engine, endpoint: object) -> Writer:
 
 
 def test_bans_end_though_the_look_before_failed_as_nobody_foresaw(writer: Writer) -> None:
-    ban = OperatorBan("customer:web:1", "customer:web:2", "ops", "", make.NOW - 1, make.NOW)
+    ban = OperatorBan("customer:web:1", "customer:web:2", "ops", "", make.NOW, make.NOW + 1)
     ingest(writer, [Batch([make.customer("web:1"), make.customer("web:2"), ban])])
     reader = make.reader(writer)
     assert due_bans(reader, make.NOW + 1)
