@@ -169,7 +169,10 @@ DAMAGES = {
         r"decision \d+ lies beyond the log's head",
     ),
     "a decision is there twice": (
-        "MATCH (d:Decision {sequence: 2}) CREATE (e:Decision) SET e = properties(d), e.id = 'another'",
+        "MATCH (d:Decision {sequence: 2})"
+        " CREATE (:Decision {id: 'another', sequence: 2, kind: d.kind, actor: d.actor, reason: d.reason,"
+        " members: d.members, origins: d.origins, identity: d.identity, causes: d.causes, at: d.at,"
+        " policy_version: d.policy_version, prev_hash: d.prev_hash, hash: d.hash})",
         r"decision 2 is there twice",
     ),
     "a number was left out": (
