@@ -200,7 +200,6 @@ MATCH (i:Identity {{id: before}}) MERGE (v)-[:LEFT]->(i)
 
 _NEW_LINK: Final = """{source: l[1], assurance: l[2], confidence: l[3], first_seen: datetime({epochMillis: l[4]}),
     last_seen: datetime({epochMillis: l[5]}), observations: l[6], stated_by: l[7],
-    ordered_at: CASE WHEN l[8] IS NULL THEN null ELSE datetime({epochMillis: l[8]}) END,
     recorded_at: datetime({epochMillis: $now})}"""
 
 _NEW_LINKS: Final = "".join(

@@ -644,10 +644,7 @@ class _Links:
             kind = kind_of(identifier)
             confidence = self._policy.base_confidence(kind, assurance, source)
             self._created.setdefault(name, {}).setdefault(self._policy.kind(kind).label, []).append(
-                [
-                    *(*key, confidence, link.first_seen, link.last_seen, link.observations, link.stated_by),
-                    _known(link.ordered_at),
-                ]
+                [*key, confidence, link.first_seen, link.last_seen, link.observations, link.stated_by]
             )
         if link.dirty if link.stored else _says_more(link):
             self._rows["update", record].append(_link_row(name, key, link))
@@ -668,7 +665,8 @@ class _Links:
 def _says_more(link: LinkState) -> bool:
     """Whether a link needs more properties than a new one has."""
     sighted_apart = link.stated_by is not None and link.sighted_at != NEVER
-    return sighted_apart or link.withdrawn_at != NEVER or link.refused is not None
+    said = (link.ordered_at, link.withdrawn_at) != (NEVER, NEVER)
+    return sighted_apart or said or link.refused is not None
 
 
 def _link_row(name: RecordName, key: LinkKey, link: LinkState) -> Rows:
