@@ -146,7 +146,7 @@ def graph(reader: Reader, component: Any) -> Network:
     (identity,) = component.identities
     whole = network(component, reader.policy).around(identity)
     edges = tuple(
-        replace(e, first_seen=None, last_seen=None, observations=0) if e.end in component.evidence.identifiers else e
+        replace(e, last_seen=None, observations=0) if e.end in component.evidence.identifiers else e
         for e in whole.edges
     )
     return replace(whole, edges=edges)
@@ -372,6 +372,19 @@ def test_a_ban_that_was_over_before_it_came_held_at_no_instant(told: Told) -> No
         assert find_as_of(told.reader, ANN, at).identity.id == find_as_of(told.reader, LEE, at).identity.id
         assert (LEE.name, "NEVER_SAME", ANN.name) not in told.edges(ANN, at)
         assert replay(read_log(told.reader), at) == as_ever == membership(told.reader)
+
+
+def test_a_link_was_first_seen_when_it_was_then_known_to_have_been(told: Told) -> None:
+    first = told.put(make.customer("web:ann", "email:1", at=NOW + 10))
+    second = told.put(make.customer("web:ann", "email:1", at=NOW - 5))
+    third = told.put(make.customer("web:ann", "email:1", at=NOW - 9))
+
+    def first_seen(at: Instant) -> set[Instant]:
+        links = fetch_component_as_of(told.reader, ANN, at).evidence.records["customer:web:ann"].links
+        return {link.first_seen for link in links.values()}
+
+    assert [first_seen(at) for at in (first, second, third)] == [{NOW + 10}, {NOW - 5}, {NOW - 9}]
+    assert first_seen(second - 1) == {NOW + 10}
 
 
 def test_an_identifier_was_shared_from_when_it_was_until_it_was_not(told: Told) -> None:

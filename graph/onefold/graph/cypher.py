@@ -385,12 +385,15 @@ MATCH (c)-[l:HAD]->(v) WHERE v.key = r[1] AND l.source = r[2] AND l.assurance = 
     for record, label in RECORD_LABELS.items()
 }
 
-_SET_LINK: Final = """SET l.first_seen = CASE WHEN r[4] IS NULL THEN null ELSE datetime({epochMillis: r[4]}) END,
+_SET_LINK: Final = """SET l.seen = CASE WHEN l.first_seen.epochMillis > r[4]
+    THEN coalesce(l.seen, []) + [$now, l.first_seen.epochMillis] ELSE l.seen END
+SET l.first_seen = CASE WHEN r[4] IS NULL THEN null ELSE datetime({epochMillis: r[4]}) END,
     l.last_seen = CASE WHEN r[5] IS NULL THEN null ELSE datetime({epochMillis: r[5]}) END,
     l.observations = r[6], l.stated_by = r[7],
     l.sighted_at = CASE WHEN r[8] IS NULL THEN null ELSE datetime({epochMillis: r[8]}) END,
     l.withdrawn_at = CASE WHEN r[9] IS NULL THEN null ELSE datetime({epochMillis: r[9]}) END, l.refused = r[10],
     l.ordered_at = CASE WHEN r[11] IS NULL THEN null ELSE datetime({epochMillis: r[11]}) END"""
+"""``seen`` tells, in pairs, at which instant which first sight was known until then: an older one may come later."""
 
 UPDATE_LINKS: Final = {record: f"{text}\n{_SET_LINK}\n" for record, text in _WITH_LINK.items()}
 

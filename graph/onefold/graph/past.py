@@ -9,7 +9,7 @@ was recorded at it was known at it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from onefold.graph.audit import Logged, decisions_of, replay
@@ -54,7 +54,7 @@ _HOLDINGS: Final = {
 UNWIND $keys AS key MATCH (r:{RECORD_LABELS[record]} {{key: key}})-[l:{"|".join(types.values())}|HAD]->(v)
 WHERE {LINK_HELD}
 RETURN '{record}:' + key, v.key, {shared("v")}, l.source, l.assurance,
-  l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations
+  l.first_seen.epochMillis, l.last_seen.epochMillis, l.observations, l.seen
 """
     for record, types in RECORD_LINK_TYPES.items()
 }
@@ -155,12 +155,21 @@ def members_of(reader: Reader, id: str, at: Instant) -> set[str]:
 
 def holdings(reader: Reader, records: Collection[RecordName], at: Instant) -> list[Any]:
     """The links that records had at an instant, each as record, identifier, whether that was shared, source,
-    assurance, first seen, last seen, observations; the last three as known now."""
+    assurance, first seen, last seen, observations; the last two as known now."""
     return [
-        row
+        [*link, known_then(first_seen, seen, at), last_seen, observations]
         for label, keys in _keys_by_label(records, reader.policy).items()
-        for row in reader.rows(_HOLDINGS[_RECORD_OF[label]], keys=keys, at=at)
+        for *link, first_seen, last_seen, observations, seen in reader.rows(
+            _HOLDINGS[_RECORD_OF[label]], keys=keys, at=at
+        )
     ]
+
+
+def known_then(now: Instant, until: Sequence[Instant] | None, at: Instant) -> Instant:
+    """What was known at an instant, of what is known ``now``: ``until`` tells, in pairs, at which instant what was
+    known until then."""
+    pairs = iter(until or ())
+    return next((before for recorded_at, before in zip(pairs, pairs, strict=True) if recorded_at > at), now)
 
 
 def holders(reader: Reader, identifiers: Collection[IdentifierKey], at: Instant) -> set[RecordName]:

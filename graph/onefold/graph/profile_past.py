@@ -83,7 +83,7 @@ class Past:
     def known(self) -> list[Sequence[Any]]:
         """What the customer records said: key, when observed, traits, free properties."""
         said = {
-            key: [key, _observed_at(observed_at, confirmed, self._at), traits, properties]
+            key: [key, past.known_then(observed_at, confirmed, self._at), traits, properties]
             for key, observed_at, confirmed, traits, properties in self._rows(_KNOWN, keys=self._customers)
         }
         return [said.get(key, [key, None, [None] * len(TRAITS), []]) for key in self._customers]
@@ -109,7 +109,7 @@ class Past:
         rows = {}
         for confirmed, row in self._rows(_ORDER_ROWS, keys=[key for _, _, key in newest]):
             key, customer, placed_at, observed_at, *rest = row
-            rows[key] = [key, customer, placed_at, _observed_at(observed_at, confirmed, self._at), *rest]
+            rows[key] = [key, customer, placed_at, past.known_then(observed_at, confirmed, self._at), *rest]
         return bought, [rows[key] for _, _, key in newest]
 
     def event_counts(self) -> list[Sequence[Any]]:
@@ -127,12 +127,6 @@ class Past:
 
 
 _UNIT: Final = 1_000_000
-
-
-def _observed_at(latest: Instant, confirmed: Sequence[Instant] | None, at: Instant) -> Instant:
-    """When a version was known by then to have been observed: it may have come again since."""
-    pairs = iter(confirmed or ())
-    return next((before for recorded_at, before in zip(pairs, pairs, strict=True) if recorded_at > at), latest)
 
 
 def _link_row(row: Sequence[Any]) -> list[Any]:

@@ -396,10 +396,8 @@ class GetIdentityGraphRequest(_message.Message):
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """The instant for which to answer: as the service would have answered then, from what had been recorded and decided
-        by then. Absent: now. Not in the future. Confidences and refusals
-        are by the policy in force now, and when and how often a link was seen is what is known of it now. Of
-        records that have an identifier equally surely, the one that was seen with it first owns it: a refusal may therefore
-        name another partner than was answered then.
+        by then. Absent: now. Not in the future. Confidences and refusals are by the policy in force now, and when a link was
+        last seen and how often is what is known of it now.
         """
 
     def __init__(
