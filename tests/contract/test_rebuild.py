@@ -221,3 +221,26 @@ def test_a_rebuild_puts_right_what_was_changed_behind_the_services_back(writer: 
     assert partition(writer) != before
     assert rebuild(writer).finding.differences == ()
     assert partition(writer) == before
+
+
+def test_who_was_moved_behind_the_logs_back_is_the_identity_again_that_they_were(writer: Writer) -> None:
+    put(writer, [make.customer(f"{source}:{n}", f"email:{n}") for n in (1, 2) for source in ("web", "shop")])
+    membership = "MATCH (r:Customer)-[:MEMBER_OF]->(i) RETURN r.key, i.id ORDER BY r.key"
+    before = rows(writer, membership)
+    log = list_decisions(make.reader(writer)).items
+    with writer.driver.session(database=writer.database) as session:
+        session.run(
+            "MATCH (a {key: 'web:1'})-[:MEMBER_OF]->(one:Identity), (b {key: 'web:2'})-[:MEMBER_OF]->(other:Identity)"
+            " MATCH (r:Customer)-[m:MEMBER_OF]->(i) DELETE m"
+            " CREATE (r)-[:MEMBER_OF]->(:Swapped {id: CASE i.id WHEN one.id THEN other.id ELSE one.id END})"
+        ).consume()
+        session.run(
+            "MATCH (r:Customer)-[m:MEMBER_OF]->(s:Swapped) MATCH (i:Identity {id: s.id})"
+            " DELETE m CREATE (r)-[:MEMBER_OF]->(i)"
+        ).consume()
+        session.run("MATCH (s:Swapped) DETACH DELETE s").consume()
+    assert rows(writer, membership) != before
+    assert rebuild(writer).finding.differences == ()
+    assert rows(writer, membership) == before
+    assert list_decisions(make.reader(writer)).items == log
+    assert verify(make.reader(writer)) == []

@@ -164,18 +164,18 @@ class _Before:
         self.of: dict[str, str] = {}
         self.age: dict[str, tuple[Instant, str]] = {}
         for name, record in evidence.records.items():
-            if record.identity:
-                self.of[name] = record.identity
+            if belonged := evidence.belonged(name):
+                self.of[name] = belonged
             self.age[name] = (record.created_at if record.created_at is not None else 1 << 62, name)
         self.persons = set(self.of.values())
         for name, record in evidence.records.items():
             # One that lost its membership was of whom its component is named after, where nobody else is.
-            if record.identity is None and record.component and record.component not in self.persons:
+            if name not in self.of and record.component and record.component not in self.persons:
                 self.of[name] = record.component
         self.persons = set(self.of.values())
         for key, identifier in evidence.identifiers.items():
-            if identifier.identity and identifier.identity not in self.persons:
-                self.of[key] = identifier.identity
+            if identifier.identity and (belonged := evidence.belonged(key)) not in self.persons:
+                self.of[key] = belonged
 
     def main_part(self, identity: str, parts: Mapping[int, list[str]]) -> int:
         """Which group goes on as this identity: the one with most of its records, then with the oldest one."""
@@ -308,8 +308,8 @@ def _moves(evidence: Evidence, plan: Plan) -> dict[str, list[Move]]:
     """
     moves: dict[str, list[Move]] = {}
     for states, placements in ((evidence.records, plan.records), (evidence.identifiers, plan.identifiers)):
-        for member, state in states.items():
-            origin, identity = state.identity or "", placements[member].identity or ""
+        for member in states:
+            origin, identity = evidence.belonged(member), placements[member].identity or ""
             if origin != identity:
                 if not identity:
                     origin = plan.survivor(origin)

@@ -264,6 +264,8 @@ class Evidence:
     """The links of which anything new was said."""
     recount: set[IdentifierKey] = field(default_factory=set)
     """Identifiers that somebody wants counted anew."""
+    told: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """As in :class:`onefold.graph.model.Recheck`."""
     changed: dict[RecordName, RecordState] = field(default_factory=dict)
     """Records that are new, or whose deletion or standing changed."""
     _turned: list[tuple[RecordName, LinkKey, LinkState]] | None = None
@@ -308,7 +310,16 @@ class Evidence:
                 return self._add_expiry(item)
             case Recheck():
                 self.recount |= item.recount
+                self.told |= item.told
                 return False
+
+    def belonged(self, member: str) -> str:
+        """The identity that a record or an identifier was of before these items, by the log where the graph is known
+        to differ from it; empty for none."""
+        state = self.records.get(member) or self.identifiers[member]
+        stored = state.identity or ""
+        found, told = self.told.get(member, ("", ""))
+        return told if told and found == stored else stored
 
     def hand_over(self, left: Mapping[Given, Instant] | None = None) -> None:
         """Have the links that orders let go of held by the orders that are left: those here, and ``left``, which tells

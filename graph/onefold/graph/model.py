@@ -227,6 +227,8 @@ class Recheck:
     records: frozenset[RecordName]
     recount: frozenset[IdentifierKey] = frozenset()
     """Identifiers to be counted anew: whether they are shared is not believed."""
+    told: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Members that stand elsewhere than the log told: where they were found, and where they belong by the log."""
 
 
 Item = Customer | Order | Event | IdentifierLink | OperatorMatch | OperatorBan | Withdrawal | Deletion

@@ -11,15 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from onefold.graph.audit import verify_log
 from onefold.graph.bulk.changes import Changes, changes_of
 from onefold.graph.bulk.differences import Differences, Region
+from onefold.graph.bulk.stored import Stored
 from onefold.graph.errors import Conflict
 from onefold.graph.ingest import Batch, Writer, ingest
-from onefold.graph.model import Recheck, kind_of
+from onefold.graph.model import Recheck, is_record, kind_of
 from onefold.graph.policy import Policy
 from onefold.graph.reader import Reader
 from onefold.graph.scan import Progress, scan
-from onefold.graph.verify import LIMIT, Finding, settled
+from onefold.graph.told import Strangers, Told, in_words
+from onefold.graph.verify import LIMIT, Finding, settled, slices
 
 _RECORDS_AT_ONCE: Final = 200
 
@@ -60,24 +63,58 @@ def rebuild(
     reader = Reader(writer.driver, writer.database, writer.policy)
     decided, before = 0, None
     while True:
-        finding, regions = _look(reader, reading, limit)
+        finding, regions, strangers = _look(reader, reading, limit)
         found = len(finding.differences) + finding.more
         if not found or (before is not None and found >= before):
             break
         before = found
+        _bring_back(writer, strangers)
         decided += _decide_again(writer, regions, deciding)
     return Rebuilt(decided, finding)
 
 
-def _look(reader: Reader, reading: Progress, limit: int) -> tuple[Finding, list[Region]]:
-    """What differs, and the regions that are to be decided again for it."""
+_Strangers = dict[str, tuple[set[str], str]]
+"""Members that stand elsewhere than the log told: where they are found, and where they belong."""
+
+
+def _look(reader: Reader, reading: Progress, limit: int) -> tuple[Finding, list[Region], _Strangers]:
+    """What differs, the regions that are to be decided again for it, and who is to be brought back where they were."""
     stored = scan(reader, reading)
     words, count, regions = list[str](), 0, list[Region]()
     for found in settled(reader, Differences(stored, reader.policy)):
         words += found.words(limit - len(words))
         count += len(found)
         regions += found.regions()
-    return Finding.of(stored, words, count - len(words)), regions
+    strangers = _strangers(reader, stored)
+    words += in_words(strangers)[: limit - len(words)]
+    count += len(strangers)
+    return Finding.of(stored, words, count - len(words)), regions, strangers
+
+
+def _strangers(reader: Reader, stored: Stored) -> _Strangers:
+    told = Told()
+    if verify_log(reader, told).fault:
+        return {}  # a log that is not sound can't tell where anybody belongs
+    seen = Strangers(stored, told)
+    found: _Strangers = {}
+    for part in slices(len(seen)):
+        found |= seen.still(reader, part)
+    return found
+
+
+def _bring_back(writer: Writer, strangers: _Strangers) -> None:
+    """Have everybody decided again who stands elsewhere than the log told, as of the identity that it told: ids then
+    stay what they were, and the log, which was right, has nothing to add."""
+    names = sorted(strangers)
+    for start in range(0, len(names), _RECORDS_AT_ONCE):
+        told = {
+            name: (next(iter(at), ""), belongs)
+            for name in names[start : start + _RECORDS_AT_ONCE]
+            if len(at := strangers[name][0]) <= 1 and (belongs := strangers[name][1])
+        }
+        records = frozenset(name for name in told if is_record(name))
+        there = (v for v in told.keys() - records if told[v][0] and kind_of(v) in writer.policy.kinds)
+        _commit(writer, [Recheck(records, frozenset(there), told)])
 
 
 def _decide_again(writer: Writer, regions: Sequence[Region], progress: Progress) -> int:

@@ -131,6 +131,11 @@ class Strangers:
 
     def again(self, reader: Reader, part: slice) -> tuple[list[str], int]:
         """Those of a part that stay where the log does not see them, in words, and how many they are."""
+        words = in_words(self.still(reader, part))
+        return words, len(words)
+
+    def still(self, reader: Reader, part: slice) -> dict[str, tuple[set[str], str]]:
+        """The same: where they are found, and where they are by the log; empty for nobody's."""
         before = dict(zip(self._names[part], self._before[part], strict=True))
         found: dict[str, tuple[set[str], str]] = {name: (set(), "") for name in before}
         for look in range(_LOOKS):
@@ -144,11 +149,15 @@ class Strangers:
             }
             if not found:
                 break
-        words = [
-            f"{name} is of identity {' and '.join(sorted(at)) or 'none'} and by the log of {told or 'none'}"
-            for name, (at, told) in found.items()
-        ]
-        return words, len(words)
+        return found
+
+
+def in_words(found: Mapping[str, tuple[set[str], str]]) -> list[str]:
+    """Where members are found, and where they are by the log."""
+    return [
+        f"{name} is of identity {' and '.join(sorted(at)) or 'none'} and by the log of {told or 'none'}"
+        for name, (at, told) in found.items()
+    ]
 
 
 def _differing(stored: Stored, now: _Now) -> tuple[list[str], list[str]]:

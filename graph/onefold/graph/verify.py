@@ -97,12 +97,12 @@ def examine(
     named.take(len(found), (partial(_again, reader, part) for part in _parts(found.regions())))
     del found
     strangers = Strangers(stored, told)
-    named.take(len(strangers), (partial(strangers.again, reader, part) for part in _slices(len(strangers))))
+    named.take(len(strangers), (partial(strangers.again, reader, part) for part in slices(len(strangers))))
     retired: list[str] = pc.unique(pa.concat_arrays([marked, told.retired()])).to_pylist()
     lost = list(misled(reader, retired))
-    named.take(len(lost), (partial(misled_still, reader, lost[part]) for part in _slices(len(lost))))
+    named.take(len(lost), (partial(misled_still, reader, lost[part]) for part in slices(len(lost))))
     endless = _endless(reader, stored.expiring)
-    named.take(len(endless), (partial(_endless_still, reader, endless[part]) for part in _slices(len(endless))))
+    named.take(len(endless), (partial(_endless_still, reader, endless[part]) for part in slices(len(endless))))
     return Examination(*_sizes(stored), tuple(named.words), named.more, log=log)
 
 
@@ -176,7 +176,8 @@ def _parts(regions: Iterable[Region]) -> Iterator[list[Region]]:
         yield part
 
 
-def _slices(length: int) -> Iterator[slice]:
+def slices(length: int) -> Iterator[slice]:
+    """Parts of so many that are looked at again at once."""
     return (slice(start, start + _AT_ONCE) for start in range(0, length, _AT_ONCE))
 
 
