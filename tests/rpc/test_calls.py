@@ -197,6 +197,7 @@ def test_a_caller_that_goes_away_is_logged_as_cancelled(echo: Echo, lines: io.St
         call = client.chat(iter_then_wait(echo))
         assert next(call).value == "a"
         call.cancel()
+        time.sleep(0.5)  # or the call may be over before the word reaches the server
         echo.gate.set()
         [line] = rpc_lines(lines)
     assert line["code"] == "CANCELLED"
