@@ -29,6 +29,7 @@ from onefold.graph.model import (
 )
 from onefold.graph.policy import Policy
 from onefold.graph.reader import Reader
+from onefold.graph.turns import turns_at
 from tests.worlds import rules
 
 NOW = 1_700_000_000_000
@@ -76,7 +77,8 @@ def event(name: str, *, of: str | None = None, on: str | None = None, at: int = 
 def writer(endpoint: Endpoint, driver: neo4j.Driver, policy: Policy | None = None) -> Writer:
     """A writer on an engine with its schema in place."""
     schema.ensure(driver, endpoint.database)
-    return Writer(driver, endpoint.database, policy or rules(), lambda: NOW, lambda: str(uuid_utils.uuid7()))
+    turn = turns_at(endpoint)
+    return Writer(driver, endpoint.database, policy or rules(), lambda: NOW, lambda: str(uuid_utils.uuid7()), turn)
 
 
 def reader(of: Writer) -> Reader:

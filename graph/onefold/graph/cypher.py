@@ -458,10 +458,11 @@ PLACE_RECORDS: Final = {
 MOVE_RECORDS: Final = {
     record: f"""
 UNWIND $rows AS r MATCH (n:{label} {{key: r[0]}})-[m:MEMBER_OF]->(:Identity) DELETE m
-WITH n, r MATCH (i:Identity {{id: r[1]}}) CREATE (n)-[:MEMBER_OF]->(i)
+WITH DISTINCT n, r[1] AS id MATCH (i:Identity {{id: id}}) CREATE (n)-[:MEMBER_OF]->(i)
 """
     for record, label in RECORD_LABELS.items()
 }
+"""Once each, even if something had made a record two identities' member: it is one's then."""
 
 _SAY: Final = {
     word: f"""

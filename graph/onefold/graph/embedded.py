@@ -6,6 +6,7 @@ installed package and runs them, with everything the engine keeps under ``<data 
     databases/         the graph
     root.password      the engine's password, one file per account, readable by the owner only
     lock               held (flock) by the service, the supervisor and the engine: free means nobody runs
+    turns, turns.door  held by whoever writes: see :mod:`onefold.graph.turns`
     owner.json         who holds the lock: process ids with their start times, and the engine's port
     log/               engine.log (rotated, 3 x 10 MB), console.log (what the Java runtime says, last start)
     logging.properties, config/   written by this module and by the engine
@@ -381,7 +382,7 @@ class EmbeddedEngine:
             process.wait()
 
     def _endpoint(self) -> Endpoint:
-        return Endpoint(f"bolt://127.0.0.1:{self._port}", _USER, self._password(), _DATABASE)
+        return _endpoint(self._folder, self._port, self._password())
 
     def _last_words(self) -> str:
         """What Java said, for an error message, without its stack frames."""
@@ -407,7 +408,7 @@ def running(data_folder: Path | str) -> Endpoint:
         owner = _Owner.parse((folder / "owner.json").read_text())
         if owner.port and owner.engine and owner.engine.is_running():
             password = (folder / f"{_USER}.password").read_text()
-            return Endpoint(f"bolt://127.0.0.1:{owner.port}", _USER, password, _DATABASE)
+            return _endpoint(folder, owner.port, password)
     except FileNotFoundError:
         pass
     except PermissionError as error:
@@ -415,6 +416,10 @@ def running(data_folder: Path | str) -> Endpoint:
     raise Unavailable(
         f"no Onefold service runs on {folder.parent}: start it (onefold serve), or set ONEFOLD_DATA_FOLDER"
     )
+
+
+def _endpoint(folder: Path, port: int, password: str) -> Endpoint:
+    return Endpoint(f"bolt://127.0.0.1:{port}", _USER, password, _DATABASE, str(folder / "turns"))
 
 
 @dataclass(frozen=True, slots=True)

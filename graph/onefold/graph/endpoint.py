@@ -14,3 +14,5 @@ class Endpoint:
     user: str
     password: str = field(repr=False)
     database: str
+    turns: str = ""
+    """The file at which writers take turns, on an engine of this machine that needs that; empty for none."""

@@ -51,6 +51,7 @@ from onefold.graph.model import (
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import Refusal, RefusalReason
 from onefold.graph.retry import is_retryable
+from onefold.graph.turns import Turn
 
 ATTEMPTS: Final = 30
 _BACKOFF_S: Final = 0.005
@@ -117,6 +118,8 @@ class Writer:
     policy: Policy
     clock: Callable[[], Instant]
     new_id: Callable[[], str]
+    turn: Turn
+    """What each transaction has to wait for: :func:`onefold.graph.turns.turns_at`."""
     on_retry: Callable[[str], None] = field(default=lambda reason: None)
     """Told the name of each reason to try again."""
     on_large_component: Callable[[str, int], None] = field(default=lambda component, records: None)
@@ -181,6 +184,7 @@ def _attempt(writer: Writer, batches: Sequence[Batch], until: float | None) -> l
 def _transaction(writer: Writer, until: float | None) -> Iterator[neo4j.Transaction]:
     seconds = None if until is None else max(0.001, until - time.monotonic())
     with (
+        writer.turn(until),
         bounded.session(writer.driver, writer.database, until, fetch_size=-1) as session,
         session.begin_transaction(timeout=seconds) as tx,
     ):

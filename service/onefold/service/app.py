@@ -23,6 +23,7 @@ from onefold.graph.errors import Unavailable
 from onefold.graph.ingest import Answer, Batch, Writer, ingest
 from onefold.graph.lane import WriterLanes
 from onefold.graph.reader import Reader
+from onefold.graph.turns import turns_at
 from onefold.graph.warm import warm
 from onefold.ml.current import CurrentModel
 from onefold.ml.registry import Registry
@@ -70,6 +71,7 @@ def start(settings: Settings, resources: ExitStack) -> Server:
         policy,
         now,
         new_id,
+        turns_at(graph),
         on_retry=lambda why: retries.labels(why).inc(),
         on_large_component=ComponentAlarm(policy.max_component, registry),
     )

@@ -24,6 +24,7 @@ from onefold.graph.probe import probe
 from onefold.graph.reader import Reader
 from onefold.graph.rebuild import Rebuilt, foresee, rebuild
 from onefold.graph.scan import Progress
+from onefold.graph.turns import turns_at
 from onefold.graph.verify import Examination, Finding, examine
 from onefold.service import app
 from onefold.service.cli import terminal
@@ -85,7 +86,7 @@ def _writer(settings: Settings) -> Iterator[Writer]:
                 f"the graph has schema version {known}, this Onefold knows up to {schema.VERSION}: upgrade it"
             )
         driver, database = app.connect(endpoint, resources)
-        yield Writer(driver, database, rules, app.now, app.new_id)
+        yield Writer(driver, database, rules, app.now, app.new_id, turns_at(endpoint))
 
 
 def _no_graph(settings: Settings) -> InvalidInput:
