@@ -1,4 +1,4 @@
-"""Writers of the embedded engine take turns: one at a time, in any thread or process, and never for longer than asked."""
+"""Writers of the embedded engine take turns: one at a time, in any thread or process, no longer waited for than asked."""
 
 import os
 import signal
