@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -109,21 +107,15 @@ def test_a_write_that_never_wins_its_race_ends_at_its_deadline(engine: Engine, w
 
 @contextmanager
 def contended(engine: Engine, writer: Writer) -> Iterator[Writer]:
-    """A writer that always finds another one in its way at the component of ``web:1``."""
-    if engine.name == "neo4j":  # it waits for who has the lock
+    """A writer that always finds another one in its way."""
+    if engine.name == "neo4j":  # it waits for who has the component of ``web:1``
         with engine.driver.session(database=engine.endpoint.database) as session, session.begin_transaction() as tx:
             tx.run("MATCH (i:Identity) SET i.lock = 'another'").consume()
             yield writer
             tx.rollback()
-    else:  # whoever commits second has lost
-        later = itertools.count(NOW + 1)
-
-        def id_after_another_commit() -> str:
-            at = next(later)
-            ingest(writer, [Batch([make.customer("web:1", "email:1", at=at, full_name=f"Ann {at}")])])
-            return writer.new_id()
-
-        yield replace(writer, new_id=id_after_another_commit)
+    else:  # it waits for its turn
+        with writer.turn(None):
+            yield writer
 
 
 def test_an_engine_that_hangs_does_not_hold_a_writer_lane(wire: Wire, writer: Writer, reader: Reader) -> None:
