@@ -40,6 +40,10 @@ while True:
 """
 
 
+only_embedded = pytest.mark.parametrize("engine", ["embedded"], indirect=True)
+"""Other engines keep writers apart themselves."""
+
+
 def process(code: str, path: Path) -> subprocess.Popen[str]:
     """Another process, once it has spoken."""
     started = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
@@ -98,9 +102,8 @@ def test_only_the_embedded_engine_asks_for_turns(engine: Engine) -> None:
     assert bool(engine.endpoint.turns) == (engine.name == "embedded")
 
 
+@only_embedded
 def test_a_tool_beside_the_service_takes_turns_with_it(engine: Engine, endpoint: object) -> None:
-    if engine.name != "embedded":
-        pytest.skip("other engines keep writers apart themselves")
     folder = Path(engine.endpoint.turns).parent.parent
     beside = replace(engine.endpoint, turns=running(folder).turns)
     service, tool = (make.writer(there, engine.driver) for there in (engine.endpoint, beside))
@@ -109,9 +112,8 @@ def test_a_tool_beside_the_service_takes_turns_with_it(engine: Engine, endpoint:
     assert ingest(service, [Batch([make.customer("web:1", "email:1")])], 30)
 
 
+@only_embedded
 def test_writers_that_take_turns_never_have_to_try_again(engine: Engine, endpoint: object) -> None:
-    if engine.name != "embedded":
-        pytest.skip("other engines keep writers apart themselves")
     again: list[str] = []
     writer = replace(make.writer(engine.endpoint, engine.driver), on_retry=again.append)
 

@@ -175,12 +175,20 @@ def _components(a: NDArray[np.int32], b: NDArray[np.int32], records: int) -> NDA
     # of the joins, and these between few records.
     root = np.arange(records, dtype=np.int32)
     root[np.maximum(a, b)] = np.minimum(a, b)
-    while ((above := root[root]) != root).any():
-        root = above
+    moving = np.flatnonzero(root[root] != root)
+    while len(moving):
+        under = root[moving]
+        root[moving] = above = root[under]
+        moving = moving[above != under]
     a, b = root[a], root[b]
     apart = np.flatnonzero(a != b)
-    left, place = np.unique(np.concatenate((a[apart], b[apart])), return_inverse=True)
-    joins = coo_array((np.ones(len(apart), np.int8), np.split(place, 2)), shape=(len(left), len(left)))
+    a, b = a[apart], b[apart]
+    is_left = np.zeros(records, np.bool_)
+    is_left[a] = is_left[b] = True
+    left = np.flatnonzero(is_left)
+    place = np.empty(records, np.int32)
+    place[left] = np.arange(len(left), dtype=np.int32)
+    joins = coo_array((np.ones(len(apart), np.int8), (place[a], place[b])), shape=(len(left), len(left)))
     root[left] = left[_first_alike(connected_components(joins, directed=False)[1])]
     return root[root]
 

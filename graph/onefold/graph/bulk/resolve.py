@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onefold.graph.bulk.columns import ColumnPartition, EvidenceColumns
 from onefold.graph.bulk.joins import joined, own
@@ -35,13 +36,17 @@ def resolve_columns(
     found = Collected(len(columns.record), np.int32, np.int32, np.int32, np.int64)
     asked = Collected(len(columns.record), np.int32, np.int32)
     shareable = Collected(len(columns.record), np.int32)
-    for block in weighing.links():  # 1 to 3
-        shareable.add(found.count + in_common(block))
+
+    def see(block: Links) -> tuple[Links, NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
         eligible = block.where(block.doubt <= rules.most_doubt)
         own(columns, eligible, owner)  # 5
         owners = owner[eligible.identifier]
         others = np.flatnonzero(eligible.record != owners)
-        asked.add(eligible.record[others], owners[others])
+        return block, in_common(block), eligible.record[others], owners[others]
+
+    for block, common, ours, theirs in weighing.links(see):  # 1 to 3
+        shareable.add(found.count + common)
+        asked.add(ours, theirs)
         found.add(block.record, block.identifier, block.doubt, block.first_seen)
     links = Links(*found.columns())
     matches = accumulated(columns, links, shareable.columns()[0], rules)  # 4
