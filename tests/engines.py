@@ -52,14 +52,14 @@ def embedded() -> Iterator[Endpoint]:
 
 
 @contextlib.contextmanager
-def neo4j_server() -> Iterator[Endpoint]:
-    """The Neo4j named by ``ONEFOLD_TEST_NEO4J_URI``; else one in a container; else one from Maven Central.
+def neo4j_server(*, measured: bool = False) -> Iterator[Endpoint]:
+    """The Neo4j named by ``ONEFOLD_TEST_NEO4J_URI``; else one in a container; else one from Maven Central, see there.
 
     Raises:
         NoNeo4j: none of the three is to be had.
     """
     reasons = []
-    for source in (_neo4j_of_environment, _neo4j_in_container, _neo4j_from_maven):
+    for source in (_neo4j_of_environment, _neo4j_in_container, lambda: _neo4j_from_maven(measured)):
         with contextlib.ExitStack() as stack:
             try:
                 endpoint = stack.enter_context(source())
@@ -71,9 +71,9 @@ def neo4j_server() -> Iterator[Endpoint]:
     raise NoNeo4j("; ".join(reasons))
 
 
-def open_engine(name: str) -> contextlib.AbstractContextManager[Endpoint]:
-    """The engine of that name, one of :data:`ENGINES`."""
-    return {"embedded": embedded, "neo4j": neo4j_server}[name]()
+def open_engine(name: str, *, measured: bool = False) -> contextlib.AbstractContextManager[Endpoint]:
+    """The engine of that name, one of :data:`ENGINES`; as it serves if it is to be ``measured``."""
+    return embedded() if name == "embedded" else neo4j_server(measured=measured)
 
 
 def driver_of(endpoint: Endpoint) -> neo4j.Driver:
@@ -155,21 +155,27 @@ def _neo4j_in_container() -> Iterator[Endpoint]:
 
 
 @contextlib.contextmanager
-def _neo4j_from_maven() -> Iterator[Endpoint]:
+def _neo4j_from_maven(measured: bool) -> Iterator[Endpoint]:
     with (
         tempfile.TemporaryDirectory(prefix="onefold-neo4j-") as home,
-        contextlib.closing(Neo4jProcess(Path(home))) as process,
+        contextlib.closing(Neo4jProcess(Path(home), measured=measured)) as process,
     ):
         yield process.endpoint
+
+
+_QUICK: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dkeep.plans=true")
+"""Tests run many statements a few times each: compiling them well, and planning them anew whenever a test has emptied
+the database, would take more than half of the processor's time."""
 
 
 class Neo4jProcess:
     """A Neo4j from Maven Central as a child process, which may be killed and started again where it was.
 
+    Unless its speed is to be ``measured`` it is made for tests: quick to get going, and half as fast in the end.
     Raises NoNeo4j if it can't be had here. The caller closes it; its data are the caller's.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, measured: bool = False) -> None:
         java = shutil.which("java")
         if java is None:
             raise NoNeo4j("there is no Java to run Neo4j from Maven Central")
@@ -177,6 +183,7 @@ class Neo4jProcess:
         self._command = [
             java,
             "-Xmx1g",
+            *(() if measured else _QUICK),
             "-cp",
             f"{_jars()}/*",
             *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in exports),
@@ -290,7 +297,7 @@ def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
 def main(name: str) -> None:
     """Start the engine, print how to point the service at it, and keep it until Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), open_engine(name) as endpoint:
+    with contextlib.suppress(KeyboardInterrupt), open_engine(name, measured=True) as endpoint:
         print(f"export ONEFOLD_GRAPH_URI={endpoint.uri}")
         print(f"export ONEFOLD_GRAPH_USER={endpoint.user}")
         print(f"export ONEFOLD_GRAPH_PASSWORD={endpoint.password}")

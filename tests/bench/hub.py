@@ -20,7 +20,7 @@ BAR = 2.0
 
 def measure(engine: str, customers: int = CUSTOMERS) -> list[Ratio]:
     """Medians over commits made in turn, so that noise meets both alike."""
-    with open_engine(engine) as endpoint, driver_of(endpoint) as driver:
+    with open_engine(engine, measured=True) as endpoint, driver_of(endpoint) as driver:
         empty(driver, endpoint.database)
         writer = make.writer(endpoint, driver, policy.load())
         for first in range(0, customers, 500):

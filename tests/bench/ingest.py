@@ -35,7 +35,7 @@ class Ratio:
 
 def measure(engine: str, records: int, slice_: int = 5_000) -> list[Ratio]:
     """Write ``records`` through the service, and as many raw, in turns of ``slice_``."""
-    with open_engine(engine) as endpoint, driver_of(endpoint) as driver:
+    with open_engine(engine, measured=True) as endpoint, driver_of(endpoint) as driver:
         empty(driver, endpoint.database)
         with (
             tempfile.TemporaryDirectory() as folder,

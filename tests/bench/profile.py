@@ -30,7 +30,7 @@ READ = "MATCH (c:Customer {key: $key}) RETURN c.full_name"
 
 def measure(engine: str) -> list[Ratio]:
     """Medians over calls made in turn, so that noise meets all three alike."""
-    with open_engine(engine) as endpoint, driver_of(endpoint) as driver:
+    with open_engine(engine, measured=True) as endpoint, driver_of(endpoint) as driver:
         empty(driver, endpoint.database)
         with (
             tempfile.TemporaryDirectory() as folder,

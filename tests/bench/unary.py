@@ -25,7 +25,7 @@ BARS = {"embedded": 2.0, "neo4j": 1.0}
 
 def measure(engine: str) -> list[Ratio]:
     """Rates over slices in turn; the median of their ratios."""
-    with open_engine(engine) as endpoint, driver_of(endpoint) as driver:
+    with open_engine(engine, measured=True) as endpoint, driver_of(endpoint) as driver:
         empty(driver, endpoint.database)
         with (
             tempfile.TemporaryDirectory() as folder,
