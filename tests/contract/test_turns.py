@@ -1,4 +1,4 @@
-"""Writers of the embedded engine take turns: one at a time, in any thread or process, no longer waited for than asked."""
+"""Writers of the embedded engine take turns, in any thread or process, and wait no longer for them than asked."""
 
 import os
 import signal
