@@ -9,6 +9,7 @@ would claim more than the quota allows, and more than either claims alone.
 from __future__ import annotations
 
 import gc
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -64,7 +65,7 @@ def greedy(
                     continue
             parent[b] = a
             held[a] = _union(ours, theirs)
-        root = [_find(parent, record) for record in range(records)]
+    root = _roots(parent)
     return root, [Refused(number, quota) for number, quota, a, b in refused if root[a] != root[b]]
 
 
@@ -78,15 +79,18 @@ def holders(
 
     On each side, for everything it claims of the quota, the first record that claims it.
     """
-    asked = [((root[a], quota), (root[b], quota)) for a, b, quota in refused]
-    first: dict[tuple[int, int], dict[int, str]] = {side: {} for sides in asked for side in sides}
+    first: defaultdict[int, dict[int, dict[int, str]]] = defaultdict(dict)
+    asked = []
+    for a, b, quota in refused:
+        sides = first[quota]
+        asked.append((sides.setdefault(root[a], {}), sides.setdefault(root[b], {})))
     for record, quota, what in claims:
-        claimed = first.get((root[record], quota))
+        claimed = first[quota].get(root[record])
         if claimed is not None:
             name, known = names[record], claimed.get(what)
             if known is None or name < known:
                 claimed[what] = name
-    return [tuple(sorted({*first[one].values(), *first[other].values()})) for one, other in asked]
+    return [tuple(sorted({*one.values(), *other.values()})) for one, other in asked]
 
 
 _Held = dict[int, set[int]]
@@ -110,12 +114,12 @@ def _forbidding(ours: _Held, theirs: _Held, quotas: Sequence[int], bound: int) -
     """The first of the first ``bound`` quotas that keeps the two apart."""
     first = bound
     for quota, claimed in ours.items():
-        if quota < first and quota in theirs:
-            other = theirs[quota]
+        if quota < first and (other := theirs.get(quota)) is not None:
             one, two = len(claimed), len(other)
-            union = one + two - len(claimed & other)  # which takes as long as the smaller is large, and no copy
-            if union > quotas[quota] and union > one and union > two:
-                first = quota
+            if one + two > quotas[quota]:
+                union = one + two - len(claimed & other)  # which takes as long as the smaller is large, and no copy
+                if union > quotas[quota] and union > one and union > two:
+                    first = quota
     return first if first < bound else None
 
 
@@ -137,10 +141,13 @@ def _union(ours: _Held | None, theirs: _Held | None) -> _Held | None:
     return ours
 
 
-def _find(parent: list[int], record: int) -> int:
-    while parent[record] != record:
-        parent[record] = record = parent[parent[record]]
-    return record
+def _roots(parent: list[int]) -> list[int]:
+    """For each record the one at the top; ``parent`` becomes that."""
+    for record, above in enumerate(parent):
+        while parent[above] != above:
+            above = parent[above]
+        parent[record] = above
+    return parent
 
 
 @contextmanager
