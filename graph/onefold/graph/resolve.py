@@ -317,10 +317,11 @@ def _persons(
     persons: dict[str, int] = {}
     guests: set[tuple[str, IdentifierKey]] = set()
     for record, (best, _) in at.items():
-        for source in best:
-            if record in strongest:
-                guests.add((source, next((v for v in strongest[record] if v != identifier), "")))
-            else:
+        if record in strongest:
+            other = next((v for v in strongest[record] if v != identifier), "")
+            guests.update((source, other) for source in best)
+        else:
+            for source in best:
                 persons[source] = persons.get(source, 0) + 1
     for source, _ in guests:
         persons[source] = persons.get(source, 0) + 1
@@ -529,6 +530,14 @@ class _Forest:
     def union(self, a: str, b: str) -> None:
         self.parent[self.find(b)] = self.find(a)
 
+    def join(self, owner: RecordName, links: Iterable[_Link]) -> None:
+        """Unite the records of an identifier's links with its owner."""
+        parent, find = self.parent, self.find
+        root = find(owner)
+        for _, _, record in links:
+            if record != owner:
+                parent[find(record)] = root
+
     def names(self, records: Iterable[RecordName]) -> dict[RecordName, RecordName]:
         """Each record's set, named by its alphabetically first record."""
         find = self.find
@@ -552,8 +561,7 @@ def _joined(
     whole = _Forest(records)
     for identifier, links in eligible.items():
         if len(links) > 1:
-            for _, _, record in links:
-                whole.union(owner[identifier], record)
+            whole.join(owner[identifier], links)
     for match in matches:
         whole.union(match.a, match.b)
     tight = _tight(records, whole, owner, bans, rules)
