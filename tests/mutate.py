@@ -71,8 +71,8 @@ MUTATIONS: Final = (
     Mutation(
         "guest orders are counted one by one, not by their strongest other identifier",
         "resolve.py",
-        'guests.add((source, next((v for v in strongest[record] if v != identifier), "")))',
-        "guests.add((source, record))",
+        "guests.update((source, other) for source in best)",
+        "guests.update((source, record) for source in best)",
         RESOLVE,
     ),
     Mutation(
@@ -212,18 +212,11 @@ MUTATIONS: Final = (
         RACES,
     ),
     Mutation(
-        "orders that change hands are not locked",
-        "cypher.py",
-        "UNWIND $orders AS k MATCH (o:Order {key: k}) SET o.lock = $lock WITH o\n",
-        "UNWIND $orders AS k MATCH (o:Order {key: k})\n",
-        RACES,
-    ),
-    Mutation(
         "whom an order is taken from is not locked",
         "store.py",
         'whose = {order.placed_by or f"order:{key}" for key, order in orders.items()}',
         'whose = {f"order:{key}" for key, order in orders.items() if order.placed_by is None}',
-        ("tests/contract/test_corrections.py",),
+        RACES,
     ),
     Mutation(
         "identifiers that nobody has are not locked",

@@ -77,6 +77,16 @@ SKEWS: dict[str, tuple[list[Item], list[Item], list[Item]]] = {
         [make.order("shop:1", of="web:2", at=NOW + 1)],
         [make.order("shop:1", of="web:3", at=NOW + 2)],
     ),
+    "two move one order that says nothing": (
+        [make.order("shop:1", of="web:1"), make.customer("web:2"), make.customer("web:3")],
+        [make.order("shop:1", of="web:2", at=NOW + 1)],
+        [make.order("shop:1", of="web:3", at=NOW + 2)],
+    ),
+    "one moves an order that the other deletes": (
+        [make.order("shop:1", of="web:1"), make.customer("web:2")],
+        [make.order("shop:1", of="web:2", at=NOW + 1)],
+        [Deletion("order:shop:1", NOW + 2)],
+    ),
     "each takes back one of two orders that say the same": (
         [
             *(make.order(f"shop:{n}", "email:1", of="web:1") for n in (1, 2)),

@@ -163,7 +163,7 @@ RETURN name, links
 """Records at a shared identifier, with what each is given to have: a hub is read only when it may be one no longer."""
 
 READ_ORDERS: Final = """
-UNWIND $orders AS k MATCH (o:Order {key: k}) SET o.lock = $lock WITH o
+UNWIND $orders AS k MATCH (o:Order {key: k})
 OPTIONAL MATCH (c:Customer)-[:PLACED]->(o)
 RETURN o.key, o.observed_at.epochMillis, o.digest, o.deleted_at.epochMillis, c.key, o.placed_at.epochMillis, o.said
 """

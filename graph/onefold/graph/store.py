@@ -61,7 +61,7 @@ def read(tx: neo4j.Transaction, touched: Touched, policy: Policy, lock: str) -> 
     """
     keys = _keys_by_label(touched, policy)
     record = tx.run(cypher.READ_AND_LOCK, keys=keys, lock=lock).single(strict=True)
-    orders = _read_orders(tx, touched, lock)
+    orders = _read_orders(tx, touched)
     whose = {order.placed_by or f"order:{key}" for key, order in orders.items()}  # whosever the batch says they are
     given = {v for order in orders.values() for _, (v, _, _) in order.given if kind_of(v) in policy.kinds}
     if not (whose <= touched.records and given <= touched.identifiers):
@@ -107,12 +107,13 @@ def _fresh(name: str, fetched: Collection[str]) -> None:
         raise StaleRead(name)
 
 
-def _read_orders(tx: neo4j.Transaction, touched: Touched, lock: str) -> dict[str, OrderState]:
-    """The stored orders of the batch, locked: one may change hands between two components."""
+def _read_orders(tx: neo4j.Transaction, touched: Touched) -> dict[str, OrderState]:
+    """The stored orders of the batch. Whose they are is right once the component of whom they are found to be was locked
+    before: nobody else takes them from there."""
     if not touched.orders:
         return {}
     orders = {}
-    found = tx.run(cypher.READ_ORDERS, orders=sorted(touched.orders), lock=lock)
+    found = tx.run(cypher.READ_ORDERS, orders=sorted(touched.orders))
     for key, observed_at, digest, deleted_at, customer, placed_at, words in found:
         whose = None if customer is None else f"customer:{customer}"
         observed_at = NEVER if observed_at is None else observed_at
