@@ -108,8 +108,8 @@ def _fresh(name: str, fetched: Collection[str]) -> None:
 
 
 def _read_orders(tx: neo4j.Transaction, touched: Touched) -> dict[str, OrderState]:
-    """The stored orders of the batch. Whose they are is right once the component of whom they are found to be was locked
-    before: nobody else takes them from there."""
+    """The stored orders of the batch. Whose they are is right once the component of whom they are found to be has been
+    locked before: nobody else takes them from there."""
     if not touched.orders:
         return {}
     orders = {}
