@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from onefold.graph.model import Instant
 from onefold.ml import churn, columns
-from onefold.ml.model import ChurnModel
+from onefold.ml.model import PredictionModel
 
 DAY = 86_400_000
 START: Instant = 15_000 * DAY
@@ -80,7 +80,7 @@ def shop(customers: int = 400, seed: int = 7) -> tuple[pa.Table, pa.Table]:
 
 
 @cache
-def trained() -> ChurnModel:
+def trained() -> PredictionModel:
     """A model of the seeded shop."""
     orders, events = shop()
     return churn.train(orders, events, cutoff=END, created_at=END, horizon_days=HORIZON_DAYS)

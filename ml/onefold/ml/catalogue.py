@@ -70,29 +70,36 @@ class Feature:
 
 _NAME: Final = re.compile(r"[a-z_0-9]+")
 
+PURCHASES: Final = """
+    refunded AS (
+        SELECT
+            *,
+            epoch_ms(placed_at) AS placed,
+            floor(epoch_ms(placed_at) / 86400000.0)::BIGINT AS day,
+            [r.amount FOR r IN refunds IF epoch_ms(r."at") < $as_of] AS amounts,
+            [r.amount FOR r IN refunds
+                IF epoch_ms(r."at") < $as_of
+                AND floor(epoch_ms(r."at") / 86400000.0) = floor(epoch_ms(placed_at) / 86400000.0)
+            ] AS amounts_at_once
+        FROM orders
+        WHERE epoch_ms(placed_at) < $as_of AND status <> 'cancelled' AND total > 0
+    ),
+    purchases AS (
+        SELECT
+            *,
+            least(coalesce(list_sum(amounts), 0), total)::BIGINT AS returned,
+            currency = $currency AS home
+        FROM refunded
+        WHERE coalesce(list_sum(amounts_at_once), 0) < total
+    )
+"""
+"""The orders that are purchases, as common table expressions of a DuckDB query over the table of orders: ``purchases``
+has the columns of :data:`onefold.ml.columns.ORDERS` with ``placed`` (milliseconds), ``day``, ``returned`` (micros given
+back before the cutoff) and ``home`` (in the main currency?) beside them. Parameters as in :data:`RELATIONS`."""
+
 RELATIONS: Final = {
-    Source.ORDER_DAYS: """
-        WITH refunded AS (
-            SELECT
-                *,
-                epoch_ms(placed_at) AS placed,
-                floor(epoch_ms(placed_at) / 86400000.0)::BIGINT AS day,
-                [r.amount FOR r IN refunds IF epoch_ms(r."at") < $as_of] AS amounts,
-                [r.amount FOR r IN refunds
-                    IF epoch_ms(r."at") < $as_of
-                    AND floor(epoch_ms(r."at") / 86400000.0) = floor(epoch_ms(placed_at) / 86400000.0)
-                ] AS amounts_at_once
-            FROM orders
-            WHERE epoch_ms(placed_at) < $as_of AND status <> 'cancelled' AND total > 0
-        ),
-        purchases AS (
-            SELECT
-                *,
-                least(coalesce(list_sum(amounts), 0), total)::BIGINT AS returned,
-                currency = $currency AS home
-            FROM refunded
-            WHERE coalesce(list_sum(amounts_at_once), 0) < total
-        ),
+    Source.ORDER_DAYS: f"""
+        WITH {PURCHASES},
         by_day AS (
             SELECT
                 identity,
@@ -317,6 +324,15 @@ CATALOGUE: Final[tuple[Feature, ...]] = (
         "avg(value) / 1e6",
         "spend",
         "spends {order_value_mean} per order",
+        "has not bought in the main currency",
+    ),
+    _orders(
+        "order_value_typical",
+        "geometric mean of what was charged per order day, main currency",
+        "amount",
+        "exp(sum(round(ln(value / 1e6) * 1e9)::BIGINT) / 1e9 / count(value))",
+        "spend",
+        "typically spends {order_value_typical} per order",
         "has not bought in the main currency",
     ),
     _orders(

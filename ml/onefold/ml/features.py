@@ -20,7 +20,7 @@ import pyarrow as pa
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import Instant
 from onefold.ml import columns
-from onefold.ml.catalogue import CATALOGUE, RELATIONS, Feature, Source, of_source
+from onefold.ml.catalogue import CATALOGUE, PURCHASES, RELATIONS, Feature, Source, of_source
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -72,11 +72,14 @@ def compute(orders: pa.Table, events: pa.Table, as_of: Instant, against: Populat
     return _query(_FEATURES, tables, parameters).cast(SCHEMA)
 
 
-def buyers(orders: pa.Table, since: Instant, until: Instant) -> pa.Array:
-    """The identities with a purchase in [since, until), in order; purchase as for the features."""
+def purchases(orders: pa.Table, as_of: Instant, currency: str) -> pa.Table:
+    """The purchases before ``as_of``, as for the features, by identity and time.
+
+    Columns: ``identity``, ``placed`` (milliseconds) and ``value``, what was charged less what was refunded before
+    ``as_of``, in units of ``currency``; zero in another currency.
+    """
     tables = {"orders": columns.check(orders, columns.ORDERS)}
-    found = _query(_BUYERS, tables, {"as_of": until, "since": since, "currency": ""})
-    return found["identity"].combine_chunks()
+    return _query(_PURCHASES, tables, {"as_of": as_of, "currency": currency})
 
 
 def fingerprint(orders: pa.Table, events: pa.Table, as_of: Instant) -> str:
@@ -121,11 +124,11 @@ _MAIN_CURRENCY: Final = """
     LIMIT 1
 """
 
-_BUYERS: Final = f"""
-    SELECT DISTINCT identity
-    FROM ({RELATIONS[Source.ORDER_DAYS]})
-    WHERE latest >= $since
-    ORDER BY identity
+_PURCHASES: Final = f"""
+    WITH {PURCHASES}
+    SELECT identity, placed, CASE WHEN home THEN (total - returned) / 1e6 ELSE 0.0 END AS value
+    FROM purchases
+    ORDER BY identity, placed, value
 """
 
 # A sum of row digests does not depend on the order of rows, and unlike an xor it counts repeated ones.
