@@ -43,4 +43,3 @@ class Blend:
 def halved(linear: Linear, residual: lgb.Booster, free: lgb.Booster) -> Blend:
     """The mean of (the linear model and the booster of what it leaves over) and of the free booster."""
     return Blend(linear.times(SHARE), (residual, free))
-

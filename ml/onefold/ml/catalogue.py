@@ -76,13 +76,13 @@ PURCHASES: Final = """
             *,
             epoch_ms(placed_at) AS placed,
             floor(epoch_ms(placed_at) / 86400000.0)::BIGINT AS day,
-            [r.amount FOR r IN refunds IF epoch_ms(r."at") < $as_of] AS amounts,
+            [r.amount FOR r IN refunds IF epoch_ms(r."at") < as_of] AS amounts,
             [r.amount FOR r IN refunds
-                IF epoch_ms(r."at") < $as_of
+                IF epoch_ms(r."at") < as_of
                 AND floor(epoch_ms(r."at") / 86400000.0) = floor(epoch_ms(placed_at) / 86400000.0)
             ] AS amounts_at_once
-        FROM orders
-        WHERE epoch_ms(placed_at) < $as_of AND status <> 'cancelled' AND total > 0
+        FROM orders JOIN cutoffs ON epoch_ms(placed_at) < as_of
+        WHERE status <> 'cancelled' AND total > 0
     ),
     purchases AS (
         SELECT
@@ -95,7 +95,7 @@ PURCHASES: Final = """
 """
 """The orders that are purchases, as common table expressions of a DuckDB query over the table of orders: ``purchases``
 has the columns of :data:`onefold.ml.columns.ORDERS` with ``placed`` (milliseconds), ``day``, ``returned`` (micros given
-back before the cutoff) and ``home`` (in the main currency?) beside them. Parameters as in :data:`RELATIONS`."""
+back before the cutoff) and ``home`` (in the main currency?) beside them, once per cutoff. Parameters as in :data:`RELATIONS`."""
 
 RELATIONS: Final = {
     Source.ORDER_DAYS: f"""
@@ -103,6 +103,7 @@ RELATIONS: Final = {
         by_day AS (
             SELECT
                 identity,
+                as_of,
                 day,
                 max(placed) AS latest,
                 ((min(placed) - day * 86400000) // 3600000) AS hour,
@@ -115,28 +116,29 @@ RELATIONS: Final = {
                 bool_or(has_coupon) AS coupon,
                 arg_min(channel, (placed, "order")) AS shop
             FROM purchases
-            GROUP BY identity, day
+            GROUP BY identity, as_of, day
         )
         SELECT
             *,
-            $as_of / 86400000.0 - day AS age,
+            as_of / 86400000.0 - day AS age,
             isodow(make_date(day::INTEGER)) >= 6 AS weekend,
-            day - lag(day) OVER (PARTITION BY identity ORDER BY day) AS gap
+            day - lag(day) OVER (PARTITION BY identity, as_of ORDER BY day) AS gap
         FROM by_day
     """,
     Source.EVENTS: r"""
         SELECT
             identity,
-            ($as_of - epoch_ms("at")) / 86400000.0 AS age,
+            as_of,
+            (as_of - epoch_ms("at")) / 86400000.0 AS age,
             regexp_matches(type, '(^|[._])views?$') AS viewed,
             regexp_matches(type, '(^|[._])carts?$') AS carted,
             channel
-        FROM events
-        WHERE epoch_ms("at") < $as_of
+        FROM events JOIN cutoffs ON epoch_ms("at") < as_of
     """,
 }
-"""What the relations of :class:`Source` hold, as DuckDB queries over the tables of :mod:`onefold.ml.columns`.
-``$as_of`` is the cutoff in milliseconds, ``$currency`` the population's main currency."""
+"""What the relations of :class:`Source` hold, as DuckDB queries over the tables of :mod:`onefold.ml.columns` and a
+table ``cutoffs``, whose column ``as_of`` (milliseconds) each row carries. ``$currency`` is the population's main
+currency."""
 
 _AS_OF: Final = {
     Source.ORDER_DAYS: "orders placed, and refunds given, before the cutoff",

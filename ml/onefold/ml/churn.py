@@ -107,7 +107,7 @@ def split(
     did = _part(progress, "building held-out rows", 0.0, 0.25)
     train = training_rows(orders, events, known, held_out, horizon_days, did)
     did = _part(progress, "building held-out rows", 0.25, 0.27)
-    return train, test_rows(orders, events, known, held_out, horizon_days, did)
+    return train, held_out_rows(orders, events, known, held_out, horizon_days, did)
 
 
 def training_rows(
@@ -123,7 +123,7 @@ def training_rows(
     return panel.build(orders, events, cutoffs, panel.horizons(horizon_days), until, known, did)
 
 
-def test_rows(
+def held_out_rows(
     orders: pa.Table,
     events: pa.Table,
     known: Population,
@@ -157,13 +157,15 @@ def _described(
         "metrics": outcome.metrics,
         "baselines": outcome.baselines,
         "measured": outcome.measured,
-        "importance": _importance(parts, now, float(rows.horizon.max())),
+        "importance": importance(parts, now, float(rows.horizon.max())),
         "reference": reference.distributions(now, KEYS),
         "versions": {name: version(name) for name in ("onefold", "lightgbm", "duckdb", "numpy", "scikit-learn")},
     }
 
 
-def _importance(parts: Parts, values: FloatArray, horizon: float) -> dict[str, float]:
+def importance(parts: Parts, values: FloatArray, horizon: float) -> dict[str, float]:
+    """The mean absolute contribution of each input to the log-odds of churn, the greatest first; of every so many of
+    the customers if there are many."""
     some = values[:: -(-len(values) // _EXPLAINED_CUSTOMERS)]
     _, added = parts.churn.contributions(inputs(parts.process, some, horizon))
     found = dict(zip(ALL_KEYS, np.abs(added).mean(axis=0).tolist(), strict=True))

@@ -53,6 +53,13 @@ FIGURES: Final = (
         "frequency",
         "at the pace so far, {rate} in 30 days",
     ),
+    Figure(
+        "expected_orders",
+        "expected orders within the horizon, by the buying process",
+        "orders",
+        "frequency",
+        "at the pace so far, {expected_orders} within {horizon}",
+    ),
     Figure("horizon", "how far ahead is asked", "days", "horizon", "asked for {horizon}"),
 )
 """In the order of the columns after the catalogue's."""
@@ -87,6 +94,7 @@ def inputs(process: MbgNbd, values: FloatArray, horizon: float | FloatArray) -> 
         process.alive(known),
         process.no_purchase(known, days / DAYS_A_WEEK),
         process.rate(known) * (30.0 / DAYS_A_WEEK),
+        process.expected_purchases(known, days / DAYS_A_WEEK),
         days,
     )
     return np.column_stack([values, *figures])

@@ -67,6 +67,7 @@ TERMS: Final[Mapping[str, Term]] = {
     "log orders faded 240d": _log1p("orders_faded_240d"),
     "order trend": _as_is("order_trend"),
     "log spend": _log1p("spend"),
+    "log mean order value": _log1p("order_value_mean"),
     "log typical order value": _log1p("order_value_typical"),
     "log last order value ratio": _log("order_value_last_ratio"),
     "log lines": _log1p("lines_mean"),
@@ -78,6 +79,7 @@ TERMS: Final[Mapping[str, Term]] = {
     "logit alive": _logit("alive"),
     "logit no purchase": _logit("no_purchase"),
     "log rate": _log("rate"),
+    "log expected orders": _log("expected_orders"),
     "log horizon": Term("horizon", lambda column: _ahead(column("horizon"))),
     "log horizon × log days since order": Term(
         "days_since_order",

@@ -35,6 +35,8 @@ SHORTER_HORIZONS: Final = (30, 60, 90, 180)
 KEYS: Final = tuple(feature.key for feature in CATALOGUE)
 
 _SEED: Final = 20111209
+_TOGETHER: Final = 6
+"""Cutoffs whose features are computed by one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def build(
     """The rows of the customers at each cutoff for each of ``lengths`` (horizons in days) that ends by ``until``.
 
     A base that would give more than ``max_rows`` rows is thinned at every cutoff by the same share, at random with a
-    fixed seed. ``did`` is told after each cutoff how many of how many are built.
+    fixed seed. ``did`` is told now and then how many cutoffs of how many are built.
     """
     bought = _Purchases.of(features.purchases(orders, until, against.currency))
     fitting = [[days for days in lengths if cutoff + days * DAY <= until] for cutoff in cutoffs]
@@ -118,18 +120,14 @@ def build(
     full = sum(len(who) * len(days) for who, days in zip(there, fitting, strict=True))
     random = np.random.default_rng(_SEED)
     tables, parts, rows = [], [], 0
-    for position, (cutoff, who, days) in enumerate(zip(cutoffs, there, fitting, strict=True)):
-        if full > max_rows:
-            who = np.sort(random.permutation(who)[: len(who) * max_rows // full])
-            chosen = _of_identities(bought.identities.take(pa.array(who)), orders, events)
-        else:
-            chosen = orders, events
-        table = features.compute(*chosen, cutoff, against)
-        tables.append(table)
-        numbers = pc.index_in(table["identity"], value_set=bought.identities).to_numpy().astype(np.int64)
-        parts += [_rows(bought, numbers, cutoff, length, rows) for length in days]
-        rows += table.num_rows
-        did(position + 1, len(cutoffs))
+    for position in range(0, len(cutoffs), _TOGETHER):
+        some = slice(position, position + _TOGETHER)
+        chosen = [_thinned(who, random, max_rows / full) if full > max_rows else who for who in there[some]]
+        tables += _features(orders, events, cutoffs[some], chosen, bought, against, whole=full <= max_rows)
+        for cutoff, who, days in zip(cutoffs[some], chosen, fitting[some], strict=True):
+            parts += [_rows(bought, who, cutoff, length, rows) for length in days]
+            rows += len(who)
+        did(min(position + _TOGETHER, len(cutoffs)), len(cutoffs))
     stacked = features.matrix(pa.concat_tables(tables), KEYS)
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     weight = np.empty(len(joined["of"]))
@@ -165,9 +163,7 @@ class _Purchases:
         span = 4 * (int(placed.max(initial=0)) - origin + 2_000 * DAY)
         starts = np.flatnonzero(np.diff(number, prepend=-1))
         spent = np.concatenate([[0.0], np.cumsum(purchases["value"].to_numpy())])
-        return cls(
-            identity.dictionary, number * span + (placed - origin), placed, spent, placed[starts], origin, span
-        )
+        return cls(identity.dictionary, number * span + (placed - origin), placed, spent, placed[starts], origin, span)
 
     def before(self, cutoff: Instant) -> IntArray:
         """The numbers of the customers with a purchase before the cutoff."""
@@ -196,5 +192,33 @@ def _rows(
     }
 
 
-def _of_identities(identities: pa.Array, *tables: pa.Table) -> list[pa.Table]:
-    return [table.filter(pc.is_in(table["identity"], value_set=identities)) for table in tables]
+def _thinned(who: IntArray, random: np.random.Generator, share: float) -> IntArray:
+    return np.sort(random.permutation(who)[: int(len(who) * share)])
+
+
+def _features(
+    orders: pa.Table,
+    events: pa.Table,
+    cutoffs: Sequence[Instant],
+    chosen: Sequence[IntArray],
+    bought: _Purchases,
+    against: Population,
+    *,
+    whole: bool,
+) -> list[pa.Table]:
+    """The features of the chosen customers at each cutoff, by number. With ``whole`` those of everybody are computed,
+    for all cutoffs at once; else of the chosen ones alone."""
+    sets = [bought.identities.take(pa.array(who)) for who in chosen]
+    if whole:
+        tables = features.compute_at(orders, events, cutoffs, against)
+    else:
+        tables = [
+            features.compute(*(_of(table, who) for table in (orders, events)), cutoff, against)
+            for cutoff, who in zip(cutoffs, sets, strict=True)
+        ]
+    # Who is known by an order alone that was refunded later on its day is no customer in hindsight.
+    return [_of(table, who) for table, who in zip(tables, sets, strict=True)]
+
+
+def _of(table: pa.Table, identities: pa.Array) -> pa.Table:
+    return table.filter(pc.is_in(table["identity"], value_set=identities))

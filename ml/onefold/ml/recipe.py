@@ -52,9 +52,7 @@ def fit(rows: Panel, process: MbgNbd, kind: Kind, did: Did = lambda done, of: No
         process=process,
         churn=_churn(rows, known, data, kind, steps),
         spend=_spend(rows, known, data, kind, steps),
-        typical=trees.fit(
-            data, np.log1p(rows.spend), did=steps.next(), objective="quantile", alpha=0.5
-        ),
+        typical=trees.fit(data, np.log1p(rows.spend), did=steps.next(), objective="quantile", alpha=0.5),
         next_order=_next_order(rows, known, steps),
     )
 
@@ -88,8 +86,6 @@ def _spend(rows: Panel, known: FloatArray, data: lgb.Dataset, kind: Kind, steps:
     spend = capped(rows)
     unit = float(np.average(spend, weights=rows.weight)) or 1.0
     general = fit_tweedie(known, spend / unit, rows.weight)
-    if kind == "small":
-        return Blend(general.lifted(np.log(unit)), ())
 
     def boosted(start: FloatArray | None) -> lgb.Booster:
         return trees.fit(
@@ -102,8 +98,19 @@ def _spend(rows: Panel, known: FloatArray, data: lgb.Dataset, kind: Kind, steps:
             tweedie_variance_power=TWEEDIE_POWER,
         )
 
-    blend = halved(general, boosted(general.predict(known)), boosted(None))
-    return Blend(blend.linear.lifted(np.log(unit)), blend.boosters)
+    if kind == "small":
+        blend = Blend(general, ())
+    else:
+        blend = halved(general, boosted(general.predict(known)), boosted(None))
+    return Blend(blend.linear.lifted(_level(rows, known, blend)), blend.boosters)
+
+
+def _level(rows: Panel, known: FloatArray, blend: Blend) -> float:
+    """What to add to the logarithms, so that over the longest horizon all rows together are to spend what they did:
+    a cap, a geometric mean and weights that favour newer customers all take from it."""
+    at = rows.horizon == rows.horizon.max()
+    predicted, spent = np.exp(blend.predict(known[at])).sum(), rows.spend[at].sum()
+    return float(np.log(spent / predicted)) if spent > 0 else 0.0
 
 
 def capped(rows: Panel) -> FloatArray:

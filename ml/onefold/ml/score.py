@@ -144,7 +144,9 @@ def _contributions(model: PredictionModel, values: FloatArray, found: Path, aske
     return added
 
 
-def _reason(topic: str, parts: list[tuple[float, Feature | Figure]], said: Mapping[str, float], currency: str) -> Reason:
+def _reason(
+    topic: str, parts: list[tuple[float, Feature | Figure]], said: Mapping[str, float], currency: str
+) -> Reason:
     total = sum(contribution for contribution, _ in parts)
     leading = max(parts, key=lambda part: part[0] if total >= 0 else -part[0])[1]
     return Reason(

@@ -63,8 +63,10 @@ def fit(
 
     With an input of ``rising`` the raw value never falls while all others stay, with one of ``falling`` it never rises.
     """
+    data.construct()
     data.set_label(label)
-    data.set_init_score(start)
+    # `set_init_score(None)` would leave the start of the booster before.
+    data.set_field("init_score", start)
     directions = [int(key in rising) - int(key in falling) for key in ALL_KEYS]
     constrained = {"monotone_constraints": directions} if any(directions) else {}
     trained = lgb.train(
