@@ -16,6 +16,7 @@ import numpy as np
 
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.ml.features import FloatArray
+from onefold.ml.panel import IntArray
 
 SHORT: Final = (1, 7, 14)
 """Knots before the shortest trained horizon, in days. There the model is no longer what it learned but what its
@@ -69,7 +70,7 @@ def _knots(trained: Sequence[int], asked: int) -> tuple[int, ...]:
     return (*(knot for knot in trained if knot <= asked), *beyond[:1])
 
 
-def _forwards(raw: FloatArray) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+def _forwards(raw: FloatArray) -> IntArray:
     """Per knot and row, the knot so far with the greatest value, the latest of equals."""
     best = np.zeros(raw.shape, dtype=np.int64)
     columns = np.arange(raw.shape[1])
@@ -78,6 +79,6 @@ def _forwards(raw: FloatArray) -> np.ndarray[tuple[int, int], np.dtype[np.int64]
     return best
 
 
-def _backwards(raw: FloatArray) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+def _backwards(raw: FloatArray) -> IntArray:
     """Per knot and row, the knot from here on with the least value, the earliest of equals."""
-    return (len(raw) - 1) - _forwards(-raw[::-1])[::-1]
+    return np.asarray((len(raw) - 1) - _forwards(-raw[::-1])[::-1])

@@ -95,7 +95,8 @@ PURCHASES: Final = """
 """
 """The orders that are purchases, as common table expressions of a DuckDB query over the table of orders: ``purchases``
 has the columns of :data:`onefold.ml.columns.ORDERS` with ``placed`` (milliseconds), ``day``, ``returned`` (micros given
-back before the cutoff) and ``home`` (in the main currency?) beside them, once per cutoff. Parameters as in :data:`RELATIONS`."""
+back before the cutoff) and ``home`` (in the main currency?) beside them, once per cutoff. Parameters as in
+:data:`RELATIONS`."""
 
 RELATIONS: Final = {
     Source.ORDER_DAYS: f"""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import Instant
-from onefold.ml import backtest, catalogue, features, gates, panel, predict, recipe, reference
+from onefold.ml import backtest, catalogue, features, gates, panel, recipe, reference
 from onefold.ml.backtest import Outcome
 from onefold.ml.features import FloatArray, Population
 from onefold.ml.gates import NEEDS, Gate, Needs
@@ -143,7 +143,7 @@ def _described(
     outcome: Outcome,
     parts: Parts,
     cutoff: Instant,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     return {
         "kind": outcome.kind,
         "choice": outcome.choice,

@@ -108,7 +108,7 @@ class Linear:
 
     def predict(self, inputs: FloatArray) -> FloatArray:
         """Its value for each row of :func:`onefold.ml.inputs.inputs`."""
-        return self.intercept + self._parts(inputs).sum(axis=1)
+        return np.asarray(self.intercept + self._parts(inputs).sum(axis=1))
 
     def contributions(self, inputs: FloatArray) -> FloatArray:
         """What each input adds to the intercept, a column per :data:`onefold.ml.inputs.ALL_KEYS`."""

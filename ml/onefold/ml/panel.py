@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -64,15 +64,15 @@ class Panel:
     @property
     def values(self) -> FloatArray:
         """The features, a row per row of the panel."""
-        return self.standing[self.of]
+        return np.asarray(self.standing[self.of])
 
     def column(self, key: str) -> FloatArray:
         """One feature, a value per row."""
-        return self.standing[self.of, KEYS.index(key)]
+        return np.asarray(self.standing[self.of, KEYS.index(key)])
 
     def where(self, chosen: BoolArray) -> Panel:
         """The rows that are chosen, weighed as they were."""
-        picked = {
+        picked: dict[str, Any] = {
             name: getattr(self, name)[chosen]
             for name in ("of", "horizon", "churned", "spend", "days", "customer", "weight")
         }
@@ -119,7 +119,9 @@ def build(
     there = [bought.before(cutoff) for cutoff in cutoffs]
     full = sum(len(who) * len(days) for who, days in zip(there, fitting, strict=True))
     random = np.random.default_rng(_SEED)
-    tables, parts, rows = [], [], 0
+    tables: list[pa.Table] = []
+    parts: list[dict[str, Any]] = []
+    rows = 0
     for position in range(0, len(cutoffs), _TOGETHER):
         some = slice(position, position + _TOGETHER)
         chosen = [_thinned(who, random, max_rows / full) if full > max_rows else who for who in there[some]]
@@ -176,7 +178,7 @@ class _Purchases:
 
 def _rows(
     bought: _Purchases, customer: IntArray, cutoff: Instant, length: int, offset: int
-) -> dict[str, npt.NDArray[np.generic]]:
+) -> dict[str, Any]:
     """What these customers did within ``length`` days; their standings begin at row ``offset``."""
     start, end = bought.since(customer, cutoff), bought.since(customer, cutoff + length * DAY)
     came_back = end > start
@@ -213,7 +215,7 @@ def _features(
         tables = features.compute_at(orders, events, cutoffs, against)
     else:
         tables = [
-            features.compute(*(_of(table, who) for table in (orders, events)), cutoff, against)
+            features.compute(_of(orders, who), _of(events, who), cutoff, against)
             for cutoff, who in zip(cutoffs, sets, strict=True)
         ]
     # Who is known by an order alone that was refunded later on its day is no customer in hindsight.

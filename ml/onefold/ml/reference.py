@@ -34,7 +34,7 @@ def distribution(column: FloatArray, edges: Sequence[float] | None = None) -> Di
     """The distribution of values, at their own deciles or at the edges of another distribution."""
     known = column[~np.isnan(column)]
     if edges is None:
-        deciles = np.quantile(known, np.arange(1, BINS) / BINS, method="inverted_cdf") if len(known) else []
+        deciles = np.quantile(known, np.arange(1, BINS) / BINS, method="inverted_cdf") if len(known) else known
         edges = tuple(np.unique(deciles).tolist())
     counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1)
     rows = max(1, len(column))
