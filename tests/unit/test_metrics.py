@@ -59,7 +59,7 @@ def test_gini_is_one_for_the_right_order_whatever_the_level_and_minus_one_for_it
 def test_the_interval_of_a_mean_is_that_of_the_books():
     random = np.random.default_rng(3)
     values = random.normal(2.0, 1.0, 900)
-    found = metrics.estimates({"mean": metrics.mean_of(values)}, 900, resamples=1_000)["mean"]
+    found = metrics.resampled({"mean": metrics.mean_of(values)}, 900, resamples=1_000)["mean"].estimate
     assert found.value == pytest.approx(values.mean())
     assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 30, rel=0.15)
 
@@ -67,8 +67,11 @@ def test_the_interval_of_a_mean_is_that_of_the_books():
 def test_paired_differences_are_surer_than_the_figures_themselves():
     random = np.random.default_rng(4)
     values = random.normal(0.0, 1.0, 500)
-    ours, other = ({"mean": metrics.mean_of(shifted)} for shifted in (values + 0.1, values))
-    apart = metrics.differences(ours, other, 500)["mean"]
+    ours, other = (
+        metrics.resampled({"mean": metrics.mean_of(shifted)}, 500)["mean"] for shifted in (values + 0.1, values)
+    )
+    apart = ours.less(other)
     assert (apart.value, apart.low, apart.high) == pytest.approx((0.1, 0.1, 0.1))
     assert apart.excludes_zero
-    assert not metrics.differences(ours, ours, 500)["mean"].excludes_zero
+    assert ours.estimate.high - ours.estimate.low > 0.1
+    assert not ours.less(ours).excludes_zero

@@ -116,13 +116,15 @@ def compared(
 ) -> Measured:
     """A prediction beside others on the same rows; ``bound`` gives the measures of a prediction, ``more`` those that
     only ours has."""
-    rows = len(ours)
-    mine = bound(ours)
-    theirs = {name: bound(told) for name, told in others.items()}
+    mine = metrics.resampled({**bound(ours), **more}, len(ours))
+    theirs = {name: metrics.resampled(bound(told), len(ours)) for name, told in others.items()}
     return Measured(
-        model=metrics.estimates({**mine, **more}, rows),
-        baselines={name: metrics.estimates(measures, rows) for name, measures in theirs.items()},
-        differences={name: metrics.differences(mine, measures, rows) for name, measures in theirs.items()},
+        model={measure: found.estimate for measure, found in mine.items()},
+        baselines={name: {measure: found.estimate for measure, found in told.items()} for name, told in theirs.items()},
+        differences={
+            name: {measure: mine[measure].less(found) for measure, found in told.items()}
+            for name, told in theirs.items()
+        },
     )
 
 
@@ -133,7 +135,7 @@ def _churn_rates(parts: Parts, test: Panel, trained: tuple[int, ...]) -> FloatAr
 def _surely_better(happened: BoolArray, these: FloatArray, those: FloatArray) -> bool:
     """Whether the first probabilities have the lower log loss, by more than chance."""
     apart = metrics.log_losses(happened, these) - metrics.log_losses(happened, those)
-    return metrics.estimates({"log_loss": metrics.mean_of(apart)}, len(happened))["log_loss"].high < 0.0
+    return metrics.resampled({"log_loss": metrics.mean_of(apart)}, len(happened))["log_loss"].estimate.high < 0.0
 
 
 def _inside(days: FloatArray, percentiles: FloatArray) -> FloatArray:

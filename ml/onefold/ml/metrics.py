@@ -79,8 +79,8 @@ def auc(happened: BoolArray, score: FloatArray) -> Measure:
     ranks = _mid_ranks(score)
 
     def measured(weight: FloatArray) -> float:
-        positive, negative = weight * happened, weight * ~happened
-        apart = np.average(ranks(weight), weights=positive) - np.average(ranks(weight), weights=negative)
+        rank, positive, negative = ranks(weight), weight * happened, weight * ~happened
+        apart = (rank @ positive) / positive.sum() - (rank @ negative) / negative.sum()
         return float(apart / weight.sum() + 0.5)
 
     return measured
@@ -138,32 +138,33 @@ def mean_of(values: FloatArray) -> Measure:
     return lambda weight: float((weight @ values) / weight.sum())
 
 
-def estimates(measures: Mapping[str, Measure], rows: int, resamples: int = RESAMPLES) -> dict[str, Estimate]:
-    """Each measure with its interval."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Resampled:
+    """A figure, and what it is on each resample. The same rows are drawn whatever is measured on them, so that
+    differences are paired."""
+
+    value: float
+    drawn: FloatArray
+
+    @property
+    def estimate(self) -> Estimate:
+        """The figure with its interval."""
+        low, high = np.nanpercentile(self.drawn, [2.5, 97.5])
+        return Estimate(self.value, float(low), float(high))
+
+    def less(self, other: Resampled) -> Estimate:
+        """By how much the figure exceeds another on the same rows."""
+        return Resampled(self.value - other.value, self.drawn - other.drawn).estimate
+
+
+def resampled(measures: Mapping[str, Measure], rows: int, resamples: int = RESAMPLES) -> dict[str, Resampled]:
+    """Each measure on all rows and on each resample of them."""
     drawn: dict[str, list[float]] = {name: [] for name in measures}
     for weight in _resamples(rows, resamples):
         for name, bound in measures.items():
             drawn[name].append(bound(weight))
     one = np.ones(rows)
-    return {name: _estimate(bound(one), drawn[name]) for name, bound in measures.items()}
-
-
-def differences(
-    ours: Mapping[str, Measure], others: Mapping[str, Measure], rows: int, resamples: int = RESAMPLES
-) -> dict[str, Estimate]:
-    """Ours less the other's, by the measures of both, paired: each resample draws the same rows for both."""
-    return estimates(
-        {name: _less(bound, others[name]) for name, bound in ours.items() if name in others}, rows, resamples
-    )
-
-
-def _less(ours: Measure, other: Measure) -> Measure:
-    return lambda weight: ours(weight) - other(weight)
-
-
-def _estimate(value: float, drawn: list[float]) -> Estimate:
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Estimate(value, float(low), float(high))
+    return {name: Resampled(bound(one), np.array(drawn[name])) for name, bound in measures.items()}
 
 
 def _resamples(rows: int, resamples: int) -> Iterator[FloatArray]:

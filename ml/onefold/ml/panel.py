@@ -176,9 +176,7 @@ class _Purchases:
         return np.searchsorted(self.place, customer * self.span + (instant - self.origin))
 
 
-def _rows(
-    bought: _Purchases, customer: IntArray, cutoff: Instant, length: int, offset: int
-) -> dict[str, Any]:
+def _rows(bought: _Purchases, customer: IntArray, cutoff: Instant, length: int, offset: int) -> dict[str, Any]:
     """What these customers did within ``length`` days; their standings begin at row ``offset``."""
     start, end = bought.since(customer, cutoff), bought.since(customer, cutoff + length * DAY)
     came_back = end > start

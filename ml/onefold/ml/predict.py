@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import expit
 
 from onefold.ml import ahead, trees
 from onefold.ml.ahead import Path
@@ -50,4 +51,4 @@ def next_order(parts: Parts, values: FloatArray, longest: int) -> FloatArray:
 
 def probability(log_odds: FloatArray) -> FloatArray:
     """Of log-odds."""
-    return np.asarray(1.0 / (1.0 + np.exp(-log_odds)))
+    return np.asarray(expit(log_odds))
