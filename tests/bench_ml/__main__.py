@@ -34,7 +34,7 @@ def main() -> int:
         for window in wanted:
             if window.source == source:
                 rows = windows.rows_of(window, orders)
-                found.append(windows.measure(rows))
+                found.append(windows.compare(rows, windows.ours(rows), windows.theirs(rows)))
                 draws[window.name] = small.measure(rows, orders)
                 print(report.text(found[-1:], {window.name: draws[window.name]}, {}), flush=True)
         if source == "cdnow":

@@ -10,9 +10,8 @@ import numpy as np
 
 from onefold.ml.metrics import BINS, Estimate
 from tests.bench_ml.small import SIZES, Draw
-from tests.bench_ml.windows import Found
+from tests.bench_ml.windows import OURS, Found
 
-OURS = "Onefold"
 PLOTTED = (OURS, "RFM logistic", "LightGBM, library defaults")
 
 

@@ -21,6 +21,8 @@ from onefold.ml.panel import BoolArray, Panel
 from tests.bench_ml import opponents
 from tests.histories import NO_EVENTS
 
+OURS = "Onefold"
+
 
 @dataclass(frozen=True)
 class Window:
@@ -47,6 +49,8 @@ class Rows:
 
     window: Window
     train: Panel
+    alike: Panel
+    """All rows of the longest horizon, not thinned: what opponents are fitted to."""
     test: Panel
     process: MbgNbd
 
@@ -59,40 +63,68 @@ class Found:
     measured: Mapping[str, Measured]
     happened: BoolArray
     probabilities: Mapping[str, FloatArray]
-    """Of churn, by predictor; ours is ``Onefold``."""
+    """Of churn, by predictor; ours is :data:`OURS`."""
 
 
 def rows_of(window: Window, orders: pa.Table) -> Rows:
     """The panels of a window."""
     train, test = churn.split(orders, NO_EVENTS, window.cutoff, window.horizon_days)
-    return Rows(window, train, test, fit_process(history(test.standing)))
+    known = features.population(orders, window.cutoff)
+    cutoffs = [at for at in train.snapshots if at + window.horizon_days * panel.DAY <= window.cutoff]
+    alike = panel.build(orders, NO_EVENTS, cutoffs, [window.horizon_days], window.cutoff, known)
+    return Rows(window, train, alike, test, fit_process(history(test.standing)))
 
 
-def measure(rows: Rows) -> Found:
-    """The full recipe beside every baseline, on the same rows."""
-    train, test, process = rows.train, rows.test, rows.process
-    trained = panel.horizons(rows.window.horizon_days)
-    longest, values = trained[-1], test.values
-    parts = recipe.fit(train, process, "full")
-    rates = predict.probability(predict.churn(parts, values, trained, longest).value)
-    alike = train.where(train.horizon == longest)
-    others = opponents.churn(alike, test, process)
+@dataclass(frozen=True)
+class Told:
+    """What one or several predictors say of the test rows, by predictor."""
+
+    churn: Mapping[str, FloatArray]
+    spend: Mapping[str, FloatArray]
+    next_order: Mapping[str, FloatArray]
+    """Of the rows that return."""
+
+
+def ours(rows: Rows) -> Told:
+    """The full recipe's answers."""
+    trained, values = panel.horizons(rows.window.horizon_days), rows.test.values
+    parts = recipe.fit(rows.train, rows.process, "full")
+    back = rows.test.where(~rows.test.churned)
+    return Told(
+        {OURS: predict.probability(predict.churn(parts, values, trained, trained[-1]).value)},
+        {OURS: predict.spend(parts, values, trained, trained[-1])},
+        {OURS: predict.next_order(parts, back.values, trained[-1])[:, 1]},
+    )
+
+
+def theirs(rows: Rows) -> Told:
+    """The answers of every baseline."""
+    back = rows.test.where(~rows.test.churned)
+    return Told(
+        opponents.churn(rows.alike, rows.test, rows.process),
+        opponents.spend(rows.alike, rows.test, rows.process),
+        opponents.next_order(rows.alike, back, rows.process),
+    )
+
+
+def compare(rows: Rows, ours: Told, theirs: Told) -> Found:
+    """Both on the same rows."""
+    test = rows.test
     back = test.where(~test.churned)
-    days = predict.next_order(parts, back.values, longest)[:, 1]
     several = back.column("orders") >= 4
     measured = {
-        "churn": compared(rates, others, lambda told: metrics.churn_measures(test.churned, told)),
+        "churn": compared(ours.churn[OURS], theirs.churn, lambda told: metrics.churn_measures(test.churned, told)),
         "spend": compared(
-            predict.spend(parts, values, trained, longest),
-            opponents.spend(alike, test, process),
+            ours.spend[OURS],
+            theirs.spend,
             lambda told: {
                 "gini": metrics.normalised_gini(test.spend, told),
                 "ratio_of_totals": metrics.ratio_of_totals(test.spend, told),
             },
         ),
         "next_order": compared(
-            days,
-            opponents.next_order(alike, back, process),
+            ours.next_order[OURS],
+            theirs.next_order,
             lambda told: {
                 "median_error": metrics.median_error(back.days, told),
                 "median_error_4": _median_error(back.days, told, several),
@@ -105,7 +137,7 @@ def measure(rows: Rows) -> Found:
         float(test.churned.mean()),
         measured,
         test.churned,
-        {"Onefold": rates, **others},
+        {**ours.churn, **theirs.churn},
     )
 
 

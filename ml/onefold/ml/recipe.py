@@ -22,6 +22,8 @@ from onefold.ml.trees import Did
 SPEND_CAP: Final = 0.999
 """Spend above this quantile of its horizon counts as that quantile, or one wholesaler would be the whole model."""
 
+TYPICAL_ROWS: Final = 100_000
+
 NEXT_ORDER_PERCENTILES: Final = (10, 50, 90)
 NEXT_ORDER_PACE: Final = 0.05
 
@@ -52,7 +54,7 @@ def fit(rows: Panel, process: MbgNbd, kind: Kind, did: Did = lambda done, of: No
         process=process,
         churn=_churn(rows, known, data, kind, steps),
         spend=_spend(rows, known, data, kind, steps),
-        typical=trees.fit(data, np.log1p(rows.spend), did=steps.next(), objective="quantile", alpha=0.5),
+        typical=_typical(rows, known, steps),
         next_order=_next_order(rows, known, steps),
     )
 
@@ -120,6 +122,13 @@ def capped(rows: Panel) -> FloatArray:
         at = rows.horizon == horizon
         spend[at] = np.minimum(spend[at], np.quantile(spend[at], SPEND_CAP))
     return spend
+
+
+def _typical(rows: Panel, known: FloatArray, steps: _Steps) -> lgb.Booster:
+    """Of every so many of the rows: a median needs fewer than a mean, and each of its trees takes twice the time."""
+    some = slice(None, None, -(-len(known) // TYPICAL_ROWS))
+    data = trees.dataset(known[some], rows.weight[some])
+    return trees.fit(data, np.log1p(rows.spend[some]), did=steps.next(), objective="quantile", alpha=0.5)
 
 
 def _next_order(rows: Panel, known: FloatArray, steps: _Steps) -> dict[int, lgb.Booster]:
