@@ -70,32 +70,41 @@ class Feature:
 
 _NAME: Final = re.compile(r"[a-z_0-9]+")
 
+PURCHASES: Final = """
+    refunded AS (
+        SELECT
+            *,
+            epoch_ms(placed_at) AS placed,
+            floor(epoch_ms(placed_at) / 86400000.0)::BIGINT AS day,
+            [r.amount FOR r IN refunds IF epoch_ms(r."at") < as_of] AS amounts,
+            [r.amount FOR r IN refunds
+                IF epoch_ms(r."at") < as_of
+                AND floor(epoch_ms(r."at") / 86400000.0) = floor(epoch_ms(placed_at) / 86400000.0)
+            ] AS amounts_at_once
+        FROM orders JOIN cutoffs ON epoch_ms(placed_at) < as_of
+        WHERE status <> 'cancelled' AND total > 0
+    ),
+    purchases AS (
+        SELECT
+            *,
+            least(coalesce(list_sum(amounts), 0), total)::BIGINT AS returned,
+            currency = $currency AS home
+        FROM refunded
+        WHERE coalesce(list_sum(amounts_at_once), 0) < total
+    )
+"""
+"""The orders that are purchases, as common table expressions of a DuckDB query over the table of orders: ``purchases``
+has the columns of :data:`onefold.ml.columns.ORDERS` with ``placed`` (milliseconds), ``day``, ``returned`` (micros given
+back before the cutoff) and ``home`` (in the main currency?) beside them, once per cutoff. Parameters as in
+:data:`RELATIONS`."""
+
 RELATIONS: Final = {
-    Source.ORDER_DAYS: """
-        WITH refunded AS (
-            SELECT
-                *,
-                epoch_ms(placed_at) AS placed,
-                floor(epoch_ms(placed_at) / 86400000.0)::BIGINT AS day,
-                [r.amount FOR r IN refunds IF epoch_ms(r."at") < $as_of] AS amounts,
-                [r.amount FOR r IN refunds
-                    IF epoch_ms(r."at") < $as_of
-                    AND floor(epoch_ms(r."at") / 86400000.0) = floor(epoch_ms(placed_at) / 86400000.0)
-                ] AS amounts_at_once
-            FROM orders
-            WHERE epoch_ms(placed_at) < $as_of AND status <> 'cancelled' AND total > 0
-        ),
-        purchases AS (
-            SELECT
-                *,
-                least(coalesce(list_sum(amounts), 0), total)::BIGINT AS returned,
-                currency = $currency AS home
-            FROM refunded
-            WHERE coalesce(list_sum(amounts_at_once), 0) < total
-        ),
+    Source.ORDER_DAYS: f"""
+        WITH {PURCHASES},
         by_day AS (
             SELECT
                 identity,
+                as_of,
                 day,
                 max(placed) AS latest,
                 ((min(placed) - day * 86400000) // 3600000) AS hour,
@@ -108,28 +117,29 @@ RELATIONS: Final = {
                 bool_or(has_coupon) AS coupon,
                 arg_min(channel, (placed, "order")) AS shop
             FROM purchases
-            GROUP BY identity, day
+            GROUP BY identity, as_of, day
         )
         SELECT
             *,
-            $as_of / 86400000.0 - day AS age,
+            as_of / 86400000.0 - day AS age,
             isodow(make_date(day::INTEGER)) >= 6 AS weekend,
-            day - lag(day) OVER (PARTITION BY identity ORDER BY day) AS gap
+            day - lag(day) OVER (PARTITION BY identity, as_of ORDER BY day) AS gap
         FROM by_day
     """,
     Source.EVENTS: r"""
         SELECT
             identity,
-            ($as_of - epoch_ms("at")) / 86400000.0 AS age,
+            as_of,
+            (as_of - epoch_ms("at")) / 86400000.0 AS age,
             regexp_matches(type, '(^|[._])views?$') AS viewed,
             regexp_matches(type, '(^|[._])carts?$') AS carted,
             channel
-        FROM events
-        WHERE epoch_ms("at") < $as_of
+        FROM events JOIN cutoffs ON epoch_ms("at") < as_of
     """,
 }
-"""What the relations of :class:`Source` hold, as DuckDB queries over the tables of :mod:`onefold.ml.columns`.
-``$as_of`` is the cutoff in milliseconds, ``$currency`` the population's main currency."""
+"""What the relations of :class:`Source` hold, as DuckDB queries over the tables of :mod:`onefold.ml.columns` and a
+table ``cutoffs``, whose column ``as_of`` (milliseconds) each row carries. ``$currency`` is the population's main
+currency."""
 
 _AS_OF: Final = {
     Source.ORDER_DAYS: "orders placed, and refunds given, before the cutoff",
@@ -317,6 +327,15 @@ CATALOGUE: Final[tuple[Feature, ...]] = (
         "avg(value) / 1e6",
         "spend",
         "spends {order_value_mean} per order",
+        "has not bought in the main currency",
+    ),
+    _orders(
+        "order_value_typical",
+        "geometric mean of what was charged per order day, main currency",
+        "amount",
+        "exp(sum(round(ln(value / 1e6) * 1e9)::BIGINT) / 1e9 / count(value))",
+        "spend",
+        "typically spends {order_value_typical} per order",
         "has not bought in the main currency",
     ),
     _orders(
