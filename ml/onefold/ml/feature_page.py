@@ -25,8 +25,8 @@ def _lines() -> Iterator[str]:
     yield "<!-- written by `onefold features list --markdown > docs/features.md`; a test holds it to the catalogue -->"
     yield ""
     yield (
-        f"The {len(CATALOGUE)} figures that models and exports know about a person, each as of an instant. They are defined"
-        " in `ml/onefold/ml/catalogue.py` and nowhere else. A formula is a DuckDB expression over one relation;"
+        f"The {len(CATALOGUE)} figures that models and exports know about a person, each as of an instant. They are"
+        " defined in `ml/onefold/ml/catalogue.py` and nowhere else. A formula is a DuckDB expression over one relation;"
         " `$mean_gap` is the mean days between order days over all customers. What is unknown is empty, never a guess."
     )
     for source, title in _SOURCES.items():
