@@ -106,4 +106,4 @@ def test_the_plots_name_their_axes_and_the_inputs_that_move_most():
     assert "came true, with 95 % interval" in drawn["reliability.svg"]
     assert "feature 15" in drawn["importance.svg"]
     assert "feature 16" not in drawn["importance.svg"]
-    assert "4 more inputs not shown" in drawn["importance.svg"]
+    assert "The first 15 of 19 inputs" in drawn["importance.svg"]

@@ -112,6 +112,7 @@ def test_bought_products_are_offered_again_only_by_a_model_that_does_so():
         ("tent", "bought on 1 day"),
     ]
     assert [row["reason"] for row in again[2:]] == ["together", "together"]
+    assert of("ann", lines, fit(lines, NOW, again=True), again=False) == never
 
 
 def test_a_shop_where_people_rebuy_offers_again_and_one_where_nobody_does_not():

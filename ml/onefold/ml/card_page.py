@@ -171,9 +171,8 @@ def _reliability(card: Card) -> Iterator[str]:
     if card.reliability:
         inside = sum(part.low <= part.predicted <= part.high for part in card.reliability)
         yield "## Whether a probability means what it says"
-        yield (
-            f"In {inside} of {len(card.reliability)} bins the mean prediction is within the 95 % interval of what came true."
-        )
+        of = len(card.reliability)
+        yield f"In {inside} of {of} bins the mean prediction lies within the 95 % interval of what came true."
         yield f"![Predicted against observed share, by bin, with intervals]({_RELIABILITY})"
 
 
@@ -302,7 +301,13 @@ def _draw_lift(card: Card) -> Any:
     base = sum(part.rate * part.rows for part in card.tenths) / sum(part.rows for part in card.tenths)
     gain.plot([0, base, 1], [0, 1, 1], color=_GREY, linewidth=1, linestyle=":", label="the best possible")
     gain.plot(
-        reached, [0.0, *(part.gain for part in card.tenths)], color=_BLUE, marker="o", markersize=4, label="the model"
+        reached,
+        [0.0, *(part.gain for part in card.tenths)],
+        color=_BLUE,
+        marker="o",
+        markersize=4,
+        label="the model",
+        clip_on=False,
     )
     gain.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--", label="by chance")
     gain.set(
@@ -316,6 +321,7 @@ def _draw_lift(card: Card) -> Any:
     bars.bar_label(drawn, fmt="%.1f", padding=2, fontsize=8.5)
     bars.axhline(1.0, color=_GREY, linewidth=1, linestyle="--")
     bars.set(xticks=range(1, len(card.tenths) + 1), xlabel="part of customers, highest scores first", ylabel="lift")
+    bars.margins(y=0.08)
     bars.set_title("Lift by part")
     return figure
 
@@ -331,7 +337,8 @@ def _draw_importance(card: Card) -> Any:
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.margins(x=0.1, y=0.02)
-    left = len(most) - len(shown)
-    axes.set_xlabel(f"share of what moves the prediction{f' ({left} more inputs not shown)' if left else ''}")
+    axes.set_xlabel("share of what moves the prediction")
+    if len(most) > len(shown):
+        axes.set_title(f"The first {len(shown)} of {len(most)} inputs")
     _percent(axes.xaxis)
     return figure

@@ -179,15 +179,19 @@ def recommend(
     *,
     top: int = 10,
     identities: Sequence[str] | None = None,
+    again: bool | None = None,
 ) -> pa.Table:
     """At most ``top`` products for each identity, by :data:`RECOMMENDATIONS`.
 
     For ``identities`` or, without them, for all who bought something before ``as_of``; their purchases are those in
     ``lines`` before it. One who bought nothing gets what is popular. One identity alone gets what it gets among all.
+    ``again`` overrules the model's: without it, all products are new to the customer.
     Raises :class:`InvalidInput` when the table has other columns or ``top`` is not positive.
     """
     if top < 1:
         raise InvalidInput([Violation("top", "must be at least 1")])
+    if again is not None:
+        model = replace(model, again=again)
     bought = _bought(lines, as_of, frozenset(), known=model.products)
     if identities is not None:
         bought = bought.of(sorted(set(identities)))
@@ -376,7 +380,7 @@ def _bought(
 
 
 def _numbers(column: pa.ChunkedArray) -> IntArray:
-    return column.to_numpy().astype(np.int64)
+    return np.asarray(column.to_numpy(), dtype=np.int64)
 
 
 def _row(matrix: sparse.csr_array, number: int) -> list[tuple[int, int]]:
