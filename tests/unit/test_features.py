@@ -8,8 +8,8 @@ import pytest
 
 from onefold.graph.errors import InvalidInput
 from onefold.ml import catalogue, columns, features
-from onefold.ml.catalogue import CATALOGUE, Source
-from tests.histories import DAY, NO_EVENTS, event, events_table, order, orders_table, row_of
+from onefold.ml.catalogue import CATALOGUE, Source, ValueType
+from tests.histories import DAY, END, NO_EVENTS, event, events_table, order, orders_table, row_of, shop
 
 NOW = 20_000 * DAY
 
@@ -204,3 +204,15 @@ def test_a_derived_feature_changes_with_the_features_it_names(monkeypatch):
     monkeypatch.setitem(catalogue.BY_KEY, "days_since_order", other)
     differing = {feature.key for feature in CATALOGUE if feature.fingerprint != before[feature.key]}
     assert differing == {"gap_expected", "overdue", "overdue_longest", "quiet_share"}
+
+
+def test_a_feature_that_counts_is_a_whole_number_and_no_other_is_called_so():
+    orders, events = shop()
+    table = features.compute(orders, events, END - DAY // 3, features.population(orders, END))
+    for feature in CATALOGUE:
+        values = table[feature.key].drop_null().to_numpy()
+        if feature.type is ValueType.WHOLE:
+            assert (values == values.round()).all(), feature.key
+    whole = {feature.key for feature in CATALOGUE if feature.type is ValueType.WHOLE}
+    assert {"orders", "orders_30d", "returned_orders", "order_channels", "carts_90d"} <= whole
+    assert not {"coupon_share", "days_since_order", "gap_variation", "orders_faded_7d"} & whole

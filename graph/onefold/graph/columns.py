@@ -1,4 +1,4 @@
-"""Orders and events of all identities, or of some, as columns: what models and notebooks compute from.
+"""Orders, their lines and events of all identities, or of some, as columns: what models and notebooks compute from.
 
 Whom a row belongs to is what the graph says now; what a row says is as of an instant, as far as the graph keeps
 history: refunds do, an order's status does not.
@@ -45,6 +45,20 @@ EVENTS: Final = pa.schema(
 )
 """One row per event; ``channel`` may be empty."""
 
+LINES: Final = pa.schema(
+    [
+        pa.field("identity", pa.string(), nullable=False),
+        pa.field("order", pa.string(), nullable=False),
+        pa.field("placed_at", INSTANT, nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("product", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("quantity", pa.int64(), nullable=False),
+    ]
+)
+"""One row per line of an order; ``product`` is the product's key, ``name`` and ``category`` may be empty."""
+
 _ORDERS: Final = f"""
 {OWNERS}
 {orders_of("true")}
@@ -58,6 +72,18 @@ CALL (placed) {{
     COLLECT {{ MATCH (o)-[:REFUNDED]->(f:Refund) WHERE f.at.epochMillis < $as_of
       RETURN {{at: f.at.epochMillis, amount: f.amount_micros}} }},
     lines, units, products, o.status, coalesce(o.channel, ''), size(coalesce(o.coupons, [])) > 0]) AS rows
+}}
+WITH i, rows WHERE size(rows) > 0
+RETURN i.id, rows
+"""
+
+_LINES: Final = f"""
+{OWNERS}
+{orders_of("true")}
+CALL (placed) {{
+  UNWIND placed AS p WITH p[0] AS o WHERE o.placed_at.epochMillis < $as_of
+  MATCH (o)-[l:CONTAINS]->(p:Product)
+  RETURN collect([o.key, o.placed_at.epochMillis, o.status, p.key, p.name, p.category, l.quantity]) AS rows
 }}
 WITH i, rows WHERE size(rows) > 0
 RETURN i.id, rows
@@ -88,6 +114,15 @@ def orders(reader: Reader, as_of: Instant, identities: Sequence[str] | None = No
     In no order. Raises DeadlineExceeded, and Unavailable when the engine can't be reached or goes away.
     """
     return _table(reader, _ORDERS, ORDERS, as_of, identities)
+
+
+def lines(reader: Reader, as_of: Instant, identities: Sequence[str] | None = None) -> pa.Table:
+    """The lines of the orders placed before ``as_of``, in the columns of :data:`LINES`.
+
+    All of them or, with ``identities``, those of the identities of these (current) ids.
+    In no order; an order without lines has none. Raises as :func:`orders` does.
+    """
+    return _table(reader, _LINES, LINES, as_of, identities)
 
 
 def events(reader: Reader, as_of: Instant, identities: Sequence[str] | None = None) -> pa.Table:

@@ -13,9 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
+
+from onefold.graph.errors import NotFound
 
 
 class Source(StrEnum):
@@ -36,6 +39,14 @@ class Source(StrEnum):
     """One row per identity: the features of the other two relations, and those listed before."""
 
 
+class ValueType(StrEnum):
+    """What kind of number a feature is; all of them are computed, stored and handed to models as float64."""
+
+    WHOLE = "whole number"
+    """It counts rows."""
+    REAL = "real number"
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One figure about an identity as of a cutoff; unknown is NULL (NaN to a model), never a guess."""
@@ -53,6 +64,13 @@ class Feature:
     """How a reason says it; names features in braces."""
     otherwise: str = "not known yet"
     """How a reason says it when a feature named in ``words`` is unknown."""
+    owner: str = "Onefold"
+    """Who answers for the definition, and is asked before it changes."""
+
+    @property
+    def type(self) -> ValueType:
+        """What kind of number it is."""
+        return ValueType.WHOLE if _COUNT.fullmatch(self.formula) else ValueType.REAL
 
     @property
     def as_of(self) -> str:
@@ -69,6 +87,7 @@ class Feature:
 
 
 _NAME: Final = re.compile(r"[a-z_0-9]+")
+_COUNT: Final = re.compile(r"count\((\*|DISTINCT \w+)\)( FILTER \([^()]*\))?")
 
 PURCHASES: Final = """
     refunded AS (
@@ -550,3 +569,11 @@ def fingerprint(features: Iterable[Feature] = CATALOGUE) -> str:
 def of_source(source: Source) -> tuple[Feature, ...]:
     """The features that speak about one relation."""
     return tuple(feature for feature in CATALOGUE if feature.source is source)
+
+
+def named(key: str) -> Feature:
+    """The feature of this key. Raises :class:`NotFound`, which names the nearest keys there are."""
+    if key in BY_KEY:
+        return BY_KEY[key]
+    near = get_close_matches(key, BY_KEY, n=3, cutoff=0.5)
+    raise NotFound("feature", key, f"is {' or '.join(near)} meant?" if near else "`onefold features list` lists all")

@@ -1,4 +1,4 @@
-"""The columns that this package reads: orders and events, one row each, as Arrow tables.
+"""The columns that this package reads: orders, their lines and events, one row each, as Arrow tables.
 
 Whoever reads the graph hands over tables of these schemas; every figure in this package is computed from them
 and from nothing else. ``identity`` is whom the row belongs to under the partition that is asked about.
@@ -50,6 +50,24 @@ EVENTS: Final = pa.schema(
     ]
 )
 """One row per event; ``channel`` may be empty."""
+
+LINES: Final = pa.schema(
+    [
+        pa.field("identity", pa.string(), nullable=False),
+        pa.field("order", pa.string(), nullable=False),
+        pa.field("placed_at", INSTANT, nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("product", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("quantity", pa.int64(), nullable=False),
+    ]
+)
+"""One row per line of an order.
+
+``status`` is the order's, as in :data:`ORDERS`; ``product`` is the product's key, ``source:sku``; ``name`` and
+``category`` are the product's, and may be empty; ``quantity`` counts pieces.
+"""
 
 
 def check(table: pa.Table, schema: pa.Schema) -> pa.Table:

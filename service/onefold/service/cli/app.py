@@ -37,6 +37,10 @@ imports = typer.Typer(
 policies = typer.Typer(help="The rules by which records are found to be one person.", no_args_is_help=True)
 app.add_typer(imports, name="import")
 app.add_typer(policies, name="policy")
+feature_commands = typer.Typer(
+    help="The figures that models and exports know about a person, each as of an instant.", no_args_is_help=True
+)
+app.add_typer(feature_commands, name="features")
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Address = Annotated[
@@ -350,6 +354,58 @@ def policy_schema() -> None:
     from onefold.service.cli import policies as commands
 
     commands.schema()
+
+
+@feature_commands.command("list", epilog="Example: onefold features list --json")
+def features_list(
+    json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the page docs/features.md.")] = False,
+) -> None:
+    """List every feature with its meaning, unit, type and topic."""
+    from onefold.service.cli import features as commands
+
+    commands.list_all(json, markdown)
+
+
+@feature_commands.command("show", epilog="Example: onefold features show days_since_order")
+def features_show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="As `onefold features list` names it.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Show all there is to know about one feature: its formula, its as-of rule, its words."""
+    from onefold.service.cli import features as commands
+
+    commands.show(key, json)
+
+
+@feature_commands.command("export", epilog="Example: onefold features export features.parquet --as-of 2011-09-10")
+def features_export(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Its ending says how: .csv, .json, .jsonl or .parquet.", show_default=False
+        ),
+    ],
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Only this feature. May be repeated. Default: all.", show_default=False),
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"],
+            help="Of what had happened before this instant, UTC. Default: the newest order.",
+            show_default=False,
+        ),
+    ] = None,
+    data_folder: DataFolder = None,
+) -> None:
+    """Write the features of everyone who has bought anything to a file, a row each. Who is who is as of now."""
+    settings = _settings(data_folder=data_folder)
+    from onefold.graph.model import to_instant
+    from onefold.service.cli import features as commands
+
+    commands.export(settings, file, None if as_of is None else to_instant(as_of.replace(tzinfo=UTC)), feature or [])
 
 
 def _settings(**given: Any) -> Settings:
