@@ -35,8 +35,8 @@ ORDERS: Final = pa.schema(
         pa.field("has_coupon", pa.bool_(), nullable=False),
     ]
 )
-"""One row per order; ``record`` is its customer's name or, of a guest order, its own; ``total`` and a refund's ``amount``
-are micros of ``currency``, ``channel`` may be empty."""
+"""One row per order; ``record`` is its customer's name or, of a guest order, its own; ``total`` and a refund's
+``amount`` are micros of ``currency``, ``channel`` may be empty."""
 
 EVENTS: Final = pa.schema(
     [

@@ -1,12 +1,12 @@
 """How sure it is that an identity is one person: the weakest merge that it hangs on, and how much hangs on that.
 
 The weakest merge is the minimum cut of what joined the identity's records: of all ways to part them in two, the one
-against which the evidence says least. The links across a cut are independent signs, each of them enough to make the two
-sides one, so that the probability that they are is the noisy-or of their confidences (Pearl, *Probabilistic Reasoning in
-Intelligent Systems*, 1988, section 4.3.2); with ``-log(1 - confidence)`` as a link's capacity it grows with the
-capacity of the cut. Each side of a cut has a record: an identifier alone is nobody. So it is not the minimum cut of all
-nodes that is sought but the least of those between a record and all records before it, each by shortest augmenting paths
-(Edmonds, Karp, 1972).
+against which the evidence says least. The links across a cut are independent signs, each of them enough to make the
+two sides one, so that the probability that they are is the noisy-or of their confidences (Pearl, *Probabilistic
+Reasoning in Intelligent Systems*, 1988, section 4.3.2); with ``-log(1 - confidence)`` as a link's capacity it grows
+with the capacity of the cut. Each side of a cut has a record: an identifier alone is nobody. So it is not the minimum
+cut of all nodes that is sought but the least of those between a record and all records before it, each by shortest
+augmenting paths (Edmonds, Karp, 1972).
 """
 
 from __future__ import annotations
