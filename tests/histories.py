@@ -28,6 +28,7 @@ HORIZON_DAYS = 60
 def order(identity: str, at: Instant, total: int = 10_000_000, **other: Any) -> dict[str, Any]:
     return {
         "identity": identity,
+        "record": f"customer:{identity}",
         "order": f"{identity}-{at}",
         "placed_at": at,
         "currency": "GBP",
@@ -44,7 +45,7 @@ def order(identity: str, at: Instant, total: int = 10_000_000, **other: Any) -> 
 
 
 def event(identity: str, at: Instant, type_: str = "view") -> dict[str, Any]:
-    return {"identity": identity, "type": type_, "at": at, "channel": "web"}
+    return {"identity": identity, "record": f"customer:{identity}", "type": type_, "at": at, "channel": "web"}
 
 
 def orders_table(rows: list[dict[str, Any]]) -> pa.Table:

@@ -65,10 +65,11 @@ def test_an_order_is_a_row_with_its_lines_summed_up(writer: Writer, reader: Read
     assert [(r["at"].timestamp() * 1000, r["amount"]) for r in whole.pop("refunds")] == [(NOW + 10, 7)]
     assert whole.pop("placed_at").timestamp() * 1000 == NOW
     assert whole == {
-        "identity": identity, "order": "shop:1", "currency": "GBP", "total": 30, "lines": 3, "units": 6, "products": 2,
-        "status": "shipped", "channel": "app", "has_coupon": True,
+        "identity": identity, "record": "customer:web:1", "order": "shop:1", "currency": "GBP", "total": 30, "lines": 3,
+        "units": 6, "products": 2, "status": "shipped", "channel": "app", "has_coupon": True,
     }  # fmt: skip
     guest = rows["till:2"]
+    assert guest["record"] == "order:till:2"
     assert (guest["lines"], guest["units"], guest["refunds"], guest["has_coupon"], guest["channel"]) == (
         0,
         0,
@@ -115,12 +116,15 @@ def test_events_of_a_device_are_its_persons_and_those_of_a_shared_one_nobodys(wr
         make.event("a:3", on="device:3", type="nobodys"),
         make.event("a:4", of="app:1", type="theirs"),
     )
-    owners = {row["type"]: row["identity"] for row in columns.events(reader, NOW + 1).to_pylist()}
+    rows = columns.events(reader, NOW + 1).to_pylist()
+    owners = {row["type"]: row["identity"] for row in rows}
     assert owners == {
         "mine": find(reader, Subject.record("customer:web:1")).identity.id,
         "anonymous": find(reader, Subject.identifier("device:2")).identity.id,
         "theirs": find(reader, Subject.record("customer:app:1")).identity.id,
     }
+    hung = {row["type"]: row["record"] for row in rows}
+    assert hung == {"mine": "device:1", "anonymous": "device:2", "theirs": "customer:app:1"}
 
 
 def test_some_identities_are_read_as_all_are(writer: Writer, reader: Reader) -> None:

@@ -1,7 +1,8 @@
 """The columns that this package reads: orders, their lines and events, one row each, as Arrow tables.
 
 Whoever reads the graph hands over tables of these schemas; every figure in this package is computed from them
-and from nothing else. ``identity`` is whom the row belongs to under the partition that is asked about.
+and from nothing else. ``identity`` is whom the row belongs to under the partition that is asked about; ``record`` is
+who the row hangs on under any partition: a customer, a guest order, or the device of an event.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ REFUNDS: Final = pa.list_(pa.struct([("at", INSTANT), ("amount", pa.int64())]))
 ORDERS: Final = pa.schema(
     [
         pa.field("identity", pa.string(), nullable=False),
+        pa.field("record", pa.string(), nullable=False),
         pa.field("order", pa.string(), nullable=False),
         pa.field("placed_at", INSTANT, nullable=False),
         pa.field("currency", pa.string(), nullable=False),
@@ -44,6 +46,7 @@ it, so an order cancelled later is missing from the past as well); ``channel`` m
 EVENTS: Final = pa.schema(
     [
         pa.field("identity", pa.string(), nullable=False),
+        pa.field("record", pa.string(), nullable=False),
         pa.field("type", pa.string(), nullable=False),
         pa.field("at", INSTANT, nullable=False),
         pa.field("channel", pa.string(), nullable=False),
