@@ -31,12 +31,12 @@ from onefold.service import operations as long_running
 from onefold.service import wire
 from onefold.service.alarm import ComponentAlarm
 from onefold.service.audit_servicer import AuditServicer
-from onefold.service.churn import ChurnScorer
 from onefold.service.feed import Feed
 from onefold.service.identity_servicer import IdentityServicer
 from onefold.service.metrics import Exposition, process_registry
 from onefold.service.operations import Operations, OperationsServicer
 from onefold.service.prediction_servicer import PredictionServicer
+from onefold.service.predictor import Predictor
 from onefold.service.profile_servicer import ProfileServicer
 from onefold.service.readiness import Readiness
 from onefold.service.server import Server, Service
@@ -136,7 +136,7 @@ def _services(
     settings: Settings, lanes: WriterLanes, reader: Reader, feed: Feed, operations: Operations
 ) -> list[Service]:
     models = Registry(settings.models_folder)
-    scorer = ChurnScorer(reader, CurrentModel(models), now)
+    predictor = Predictor(reader, CurrentModel(models), now)
     return [
         Service(
             identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
@@ -145,12 +145,12 @@ def _services(
         ),
         Service(
             profile_service_pb2_grpc.add_ProfileServiceServicer_to_server,
-            ProfileServicer(reader, scorer),
+            ProfileServicer(reader, predictor),
             "onefold.v1.ProfileService",
         ),
         Service(
             prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server,
-            PredictionServicer(reader, models, scorer, operations, now),
+            PredictionServicer(reader, models, predictor, operations, now),
             "onefold.v1.PredictionService",
         ),
         Service(

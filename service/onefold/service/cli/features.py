@@ -19,9 +19,9 @@ from onefold.graph.model import Instant
 from onefold.ml import feature_page, features
 from onefold.ml.catalogue import CATALOGUE, Feature, named
 from onefold.service import app
-from onefold.service.churn import known_until
 from onefold.service.cli import terminal
 from onefold.service.cli.maintenance import reader_of, writer_at
+from onefold.service.predictor import known_until
 from onefold.service.settings import Settings
 
 
