@@ -1,7 +1,7 @@
 """Who was who as it could be known at instants of the past, for all of the graph at once.
 
 What was known is told by the evidence's own instants, not by the log's: a link counts from when it was first seen, an
-operator's word from when it was said. See ``docs/adr/0015-the-past-of-a-panel-is-told-by-its-evidence.md``.
+operator's word from when it was said. See ``docs/adr/0016-the-past-of-a-panel-is-told-by-its-evidence.md``.
 """
 
 from __future__ import annotations
