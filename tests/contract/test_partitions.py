@@ -11,8 +11,9 @@ import pytest
 from onefold.graph import columns
 from onefold.graph.ingest import Batch, Writer, ingest
 from onefold.graph.model import Item, OperatorBan, OperatorMatch, is_record
-from onefold.graph.partitions import PARTITION, attributed, partitions
+from onefold.graph.partitions import PARTITION, partitions
 from onefold.graph.reader import Reader
+from onefold.ml.columns import attributed
 from tests import items as make
 from tests.conftest import Engine
 from tests.stored import memory_of

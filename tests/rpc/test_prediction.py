@@ -351,5 +351,7 @@ def test_one_training_at_a_time_and_a_repeat_gets_the_first(trained: Client) -> 
     back = trained.prediction.PromoteModel(pb.PromoteModelRequest(name="models/churn-0001"), timeout=30)
     assert back.state == pb.MODEL_STATE_ACTIVE
     assert score(trained, by_customer("crm:id-0002")).model == "models/churn-0001"
-    unknown = failure(lambda: trained.prediction.PromoteModel(pb.PromoteModelRequest(name="models/churn-9"), timeout=30))
+    unknown = failure(
+        lambda: trained.prediction.PromoteModel(pb.PromoteModelRequest(name="models/churn-9"), timeout=30)
+    )
     assert unknown.code() is grpc.StatusCode.NOT_FOUND

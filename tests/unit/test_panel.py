@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from onefold.ml import features, panel
@@ -126,3 +127,43 @@ def test_a_panel_chooses_rows_and_keeps_their_features():
     assert set(chosen.horizon) == {60.0}
     assert np.array_equal(chosen.values, built.values[built.horizon == 60], equal_nan=True)
     assert np.array_equal(chosen.column("orders"), chosen.values[:, KEYS.index("orders")])
+
+
+def partition(**persons):
+    return pa.table({"record": [f"customer:{name}" for name in persons], "person": list(persons.values())})
+
+
+def test_people_are_as_they_were_known_at_each_snapshot_and_no_later_merge_shows():
+    before, after = NOW - 60 * DAY, NOW - 30 * DAY
+    rows = [order("a", before - 9 * DAY), order("b", before - 2 * DAY), order("b", before + 5 * DAY)]
+    rows.append(order("c", before - 50 * DAY))
+    orders = orders_table([row | {"identity": {"a": "ab", "b": "ab"}.get(row["identity"], "c")} for row in rows])
+    known_at = {before: partition(a="a", b="b", c="c"), after: partition(a="a", b="a", c="c")}
+    known = features.population(orders, NOW)
+    built = panel.build(orders, NO_EVENTS, [before, after], [30], NOW, known, partition_at=known_at.__getitem__)
+    found = list(zip(built.column("orders").tolist(), built.churned.tolist(), built.customer.tolist(), strict=True))
+    ab, c = found[0][2], found[2][2]
+    assert found == [(1, False, ab), (1, False, ab), (1, True, c), (3, True, ab), (1, True, c)]
+    assert built.weight[built.customer == ab].tolist() == [1 / 3] * 3
+
+
+def test_a_person_who_was_split_since_did_what_the_larger_part_did():
+    at = NOW - 30 * DAY
+    rows = [order("a", at - 9 * DAY), order("a", at - 8 * DAY), order("b", at - 2 * DAY), order("b", at + DAY)]
+    orders = orders_table(rows)
+    known = features.population(orders, NOW)
+    built = panel.build(orders, NO_EVENTS, [at], [30], NOW, known, partition_at=lambda _: partition(a="a", b="a"))
+    assert (built.column("orders").tolist(), built.churned.tolist()) == ([3], [True])
+
+
+def test_where_nobody_merged_the_panel_is_the_same_to_the_last_bit():
+    orders, events = shop(150, seed=3)
+    known = features.population(orders, END)
+    names = sorted(set(orders["record"].to_pylist()) | set(events["record"].to_pylist()))
+    now = pa.table({"record": names, "person": [name.partition(":")[2] for name in names]})
+    cutoffs = panel.snapshots(known, END, 60)
+    plain = panel.build(orders, events, cutoffs, [30, 60], END, known)
+    told = panel.build(orders, events, cutoffs, [30, 60], END, known, partition_at=lambda _: now)
+    assert np.array_equal(plain.standing, told.standing, equal_nan=True)
+    for name in ("of", "horizon", "churned", "spend", "customer", "weight"):
+        assert np.array_equal(getattr(plain, name), getattr(told, name))

@@ -2,7 +2,7 @@
 
 Whom a row belongs to is what the graph says now; what a row says is as of an instant, as far as the graph keeps
 history: refunds do, an order's status does not. ``record`` is what ties a row to a person, so that rows can be
-attributed by another partition: :func:`onefold.graph.partitions.attributed`.
+attributed by another partition: :func:`onefold.ml.columns.attributed`.
 """
 
 from __future__ import annotations

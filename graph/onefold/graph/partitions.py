@@ -57,20 +57,6 @@ def partition_at(stored: Stored, policy: Policy, at: Instant) -> pa.Table:
     return pa.Table.from_arrays([names, person], schema=PARTITION)
 
 
-def attributed(rows: pa.Table, partition: pa.Table) -> pa.Table:
-    """The same rows with the person of their ``record`` as their ``identity``; without those that are nobody's.
-
-    ``rows`` are in the columns of :data:`onefold.graph.columns.ORDERS` or ``EVENTS``, ``partition`` in those of
-    :data:`PARTITION`.
-    """
-    names = partition["record"].combine_chunks()
-    place = pc.index_in(rows["record"], value_set=names)
-    known = pc.is_valid(place)
-    persons = partition["person"].take(place.filter(known))
-    column = rows.schema.get_field_index("identity")
-    return rows.filter(known).set_column(column, rows.schema.field(column), persons)
-
-
 def _firsts(names: pa.Array, root: NDArray[np.integer], records: int) -> NDArray[np.int64]:
     """For each name the alphabetically first name with its root, records before devices."""
     rank = np.empty(len(names), np.int64)

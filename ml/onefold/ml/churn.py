@@ -23,7 +23,7 @@ from onefold.ml.gates import NEEDS, Gate, Needs
 from onefold.ml.inputs import ALL_KEYS, history, inputs
 from onefold.ml.mbgnbd import fit as fit_process
 from onefold.ml.model import ModelCard, PredictionModel
-from onefold.ml.panel import DAY, KEYS, Panel
+from onefold.ml.panel import DAY, KEYS, Panel, PartitionAt
 from onefold.ml.recipe import Parts
 from onefold.ml.trees import Did
 
@@ -50,10 +50,12 @@ def train(
     horizon_days: int = 90,
     needs: Needs = NEEDS,
     progress: Progress = lambda stage, share: None,
+    partition_at: PartitionAt | None = None,
 ) -> PredictionModel:
     """A model that knows the rows before ``cutoff`` and nothing else; the same rows give the same model.
 
-    The tables are those of :mod:`onefold.ml.columns`. ``horizon_days`` is the longest that it will answer for. Raises
+    The tables are those of :mod:`onefold.ml.columns`. ``horizon_days`` is the longest that it will answer for. With
+    ``partition_at`` it learns from people as they were known at each snapshot, so that no later merge leaks in. Raises
     :class:`InvalidInput` for a horizon out of range or tables with other columns, and :class:`NotReady` saying all
     that is missing when data do not suffice, or that the model would be of no use.
     """
@@ -64,7 +66,7 @@ def train(
     gates.require(conditions)
 
     held_out = cutoff - horizon_days * DAY
-    rehearsal, test = split(orders, events, held_out, horizon_days, progress, REHEARSAL_ROWS)
+    rehearsal, test = split(orders, events, held_out, horizon_days, progress, REHEARSAL_ROWS, partition_at)
     conditions += gates.of_outcomes(rehearsal.where(rehearsal.horizon == horizon_days), test, needs)
     gates.require(conditions)
     trained = panel.horizons(horizon_days)
@@ -72,7 +74,7 @@ def train(
     outcome = backtest.run(rehearsal, test, conditions, trained, did)
 
     did = _part(progress, "building training rows", 0.5, 0.75)
-    rows = training_rows(orders, events, known, cutoff, horizon_days, did)
+    rows = training_rows(orders, events, known, cutoff, horizon_days, did, partition_at=partition_at)
     now = features.matrix(features.compute(orders, events, cutoff, known), KEYS)
     did = _part(progress, "fitting to all that is known", 0.75, 0.99)
     parts = recipe.fit(rows, fit_process(history(now)), outcome.kind, did)
@@ -103,6 +105,7 @@ def split(
     horizon_days: int,
     progress: Progress = lambda stage, share: None,
     max_rows: int = panel.MAX_ROWS,
+    partition_at: PartitionAt | None = None,
 ) -> tuple[Panel, Panel]:
     """The rows that could have been trained on at ``held_out``, and those of that instant to test on.
 
@@ -110,9 +113,9 @@ def split(
     """
     known = features.population(orders, held_out)
     did = _part(progress, "building held-out rows", 0.0, 0.25)
-    train = training_rows(orders, events, known, held_out, horizon_days, did, max_rows)
+    train = training_rows(orders, events, known, held_out, horizon_days, did, max_rows, partition_at)
     did = _part(progress, "building held-out rows", 0.25, 0.27)
-    return train, held_out_rows(orders, events, known, held_out, horizon_days, did)
+    return train, held_out_rows(orders, events, known, held_out, horizon_days, did, partition_at)
 
 
 def training_rows(
@@ -123,10 +126,11 @@ def training_rows(
     horizon_days: int,
     did: Did = lambda done, of: None,
     max_rows: int = panel.MAX_ROWS,
+    partition_at: PartitionAt | None = None,
 ) -> Panel:
     """All rows for all horizons that a model may learn from at ``until``."""
     cutoffs = panel.snapshots(known, until, horizon_days)
-    return panel.build(orders, events, cutoffs, panel.horizons(horizon_days), until, known, did, max_rows)
+    return panel.build(orders, events, cutoffs, panel.horizons(horizon_days), until, known, did, max_rows, partition_at)
 
 
 def held_out_rows(
@@ -136,9 +140,12 @@ def held_out_rows(
     held_out: Instant,
     horizon_days: int,
     did: Did = lambda done, of: None,
+    partition_at: PartitionAt | None = None,
 ) -> Panel:
     """Everybody at ``held_out``, with what they did in the horizon after it."""
-    return panel.build(orders, events, [held_out], [horizon_days], held_out + horizon_days * DAY, known, did)
+    return panel.build(
+        orders, events, [held_out], [horizon_days], held_out + horizon_days * DAY, known, did, partition_at=partition_at
+    )
 
 
 def _described(

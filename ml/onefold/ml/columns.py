@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from onefold.graph.errors import InvalidInput, Violation
 
@@ -71,6 +72,20 @@ LINES: Final = pa.schema(
 ``status`` is the order's, as in :data:`ORDERS`; ``product`` is the product's key, ``source:sku``; ``name`` and
 ``category`` are the product's, and may be empty; ``quantity`` counts pieces.
 """
+
+
+def attributed(rows: pa.Table, partition: pa.Table) -> pa.Table:
+    """The same rows with the person of their ``record`` as their ``identity``; without those that are nobody's.
+
+    ``rows`` are in the columns of :data:`ORDERS` or :data:`EVENTS`; ``partition`` has the columns ``record`` and
+    ``person``.
+    """
+    names = partition["record"].combine_chunks()
+    place = pc.index_in(rows["record"], value_set=names)
+    known = pc.is_valid(place)
+    persons = partition["person"].take(place.filter(known))
+    column = rows.schema.get_field_index("identity")
+    return rows.filter(known).set_column(column, rows.schema.field(column), persons)
 
 
 def check(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -6,6 +6,7 @@ then. Splits follow time, never chance: a row of the same customer must not sit 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from onefold.graph.model import Instant
-from onefold.ml import features
+from onefold.ml import columns, features
 from onefold.ml.catalogue import CATALOGUE
 from onefold.ml.features import FloatArray, Population
 
@@ -33,6 +34,9 @@ STEP_DAYS: Final = 14
 MAX_ROWS: Final = 400_000
 SHORTER_HORIZONS: Final = (30, 60, 90, 180)
 KEYS: Final = tuple(feature.key for feature in CATALOGUE)
+
+PartitionAt = Callable[[Instant], pa.Table]
+"""Who was who as it could be known at a cutoff: columns ``record`` and ``person``."""
 
 _SEED: Final = 20111209
 _TOGETHER: Final = 6
@@ -108,8 +112,13 @@ def build(
     against: Population,
     did: Callable[[int, int], None] = lambda done, of: None,
     max_rows: int = MAX_ROWS,
+    partition_at: PartitionAt | None = None,
 ) -> Panel:
     """The rows of the customers at each cutoff for each of ``lengths`` (horizons in days) that ends by ``until``.
+
+    With ``partition_at`` the customers of a cutoff are who was known as one person then, and no merge of later shows in
+    their features; what they did after it is what those did whom they are known as by now. Without it, they are those
+    of now.
 
     A base that would give more than ``max_rows`` rows is thinned at every cutoff by the same share, at random with a
     fixed seed. ``did`` is told now and then how many cutoffs of how many are built.
@@ -124,6 +133,16 @@ def build(
     rows = 0
     for position in range(0, len(cutoffs), _TOGETHER):
         some = slice(position, position + _TOGETHER)
+        if partition_at is not None:
+            share = min(1.0, max_rows / max(1, full))
+            for cutoff, days in zip(cutoffs[some], fitting[some], strict=True):
+                then, who = _then(orders, events, cutoff, bought, against, partition_at(cutoff))
+                picked = np.sort(random.permutation(len(who))[: math.ceil(len(who) * share)])
+                tables.append(then.take(pa.array(picked)))
+                parts += [_rows(bought, who[picked], cutoff, length, rows) for length in days]
+                rows += len(picked)
+            did(min(position + _TOGETHER, len(cutoffs)), len(cutoffs))
+            continue
         chosen = [_thinned(who, random, max_rows / full) if full > max_rows else who for who in there[some]]
         tables += _features(orders, events, cutoffs[some], chosen, bought, against, whole=full <= max_rows)
         for cutoff, who, days in zip(cutoffs[some], chosen, fitting[some], strict=True):
@@ -190,6 +209,24 @@ def _rows(bought: _Purchases, customer: IntArray, cutoff: Instant, length: int, 
         "days": days,
         "customer": customer,
     }
+
+
+def _then(
+    orders: pa.Table, events: pa.Table, cutoff: Instant, bought: _Purchases, against: Population, partition: pa.Table
+) -> tuple[pa.Table, IntArray]:
+    """The features of the persons of a cutoff, and the number of whom each is known as by now: of several, after a
+    split, of who has most of the orders."""
+    mine = columns.attributed(orders, partition)
+    table = features.compute(mine, columns.attributed(events, partition), cutoff, against)
+    mine = mine.filter(pc.less(mine["placed_at"], pa.scalar(cutoff, columns.INSTANT)))
+    now = orders["identity"].take(pc.index_in(mine["record"], value_set=orders["record"].combine_chunks()))
+    both = pa.table({"then": mine["identity"], "now": now}).group_by(["then", "now"]).aggregate([([], "count_all")])
+    both = both.sort_by([("then", "ascending"), ("count_all", "descending"), ("now", "ascending")])
+    first = both["now"].take(pc.index_in(table["identity"], value_set=both["then"].combine_chunks()))
+    number = pc.index_in(first, value_set=bought.identities)
+    # Who is known by an order alone that was refunded later on its day is no customer in hindsight.
+    known = pc.is_valid(number)
+    return table.filter(known), number.filter(known).to_numpy().astype(np.int64)
 
 
 def _thinned(who: IntArray, random: np.random.Generator, share: float) -> IntArray:

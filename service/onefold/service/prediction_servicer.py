@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 import grpc
@@ -14,7 +15,9 @@ from onefold.graph.errors import InvalidInput, NotFound, NotReady, Violation
 from onefold.graph.identity import find_ids, not_found
 from onefold.graph.model import Instant, to_datetime
 from onefold.graph.page import Page, place_of, size_of, token_of
+from onefold.graph.partitions import partition_at
 from onefold.graph.reader import Reader
+from onefold.graph.scan import scan
 from onefold.graph.subject import Subject
 from onefold.ml import churn
 from onefold.ml.panel import DAY
@@ -189,6 +192,8 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         orders = columns.orders(self._reader, known_until)
         tell("reading events", _READING / 2)
         events = columns.events(self._reader, known_until)
+        tell("reading who was who", _READING * 0.8)
+        stored = scan(self._reader)
         model = churn.train(
             orders,
             events,
@@ -196,6 +201,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             created_at=self._clock(),
             horizon_days=horizon_days,
             progress=lambda stage, share: tell(stage, _READING + (1 - _READING) * share),
+            partition_at=cache(lambda at: partition_at(stored, self._reader.policy, at)),
         )
         model_id = self._registry.save(model)
         self._registry.promote(model_id)
