@@ -124,7 +124,7 @@ def test_a_value_is_the_same_to_the_last_bit_in_whatever_order_rows_come():
         0, "identity", pa.array(np.char.mod("id-%d", random.integers(0, 800, count)))
     )
     placed = pa.array(NOW - random.integers(1, 1_500 * DAY, count)).cast(columns.INSTANT)
-    orders = orders.set_column(2, "placed_at", placed)
+    orders = orders.set_column(orders.schema.get_field_index("placed_at"), "placed_at", placed)
     known = features.population(orders, NOW)
     shuffled = orders.take(random.permutation(count))
     assert features.population(shuffled, NOW) == known
