@@ -268,6 +268,7 @@ def test_all_predictions_of_a_person_agree_with_one_another(trained: Client) -> 
     assert found.value.currency == "GBP"
     assert found.expected_orders > 0
     assert found.HasField("next_order") == (not found.abstentions)
+    assert [(p.product, "mug" in p.words or bool(p.words)) for p in found.next_products] == [("shop:mug", True)]
     shorter = predictions(trained, by_customer("crm:id-0002"), 7)
     assert shorter.value.predicted <= found.value.predicted
     assert shorter.expected_orders < found.expected_orders

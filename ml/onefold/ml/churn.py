@@ -14,15 +14,16 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from onefold.graph.errors import InvalidInput, Violation
+from onefold.graph.errors import InvalidInput, NotReady, Violation
 from onefold.graph.model import Instant
-from onefold.ml import backtest, catalogue, features, gates, panel, recipe, reference
+from onefold.ml import backtest, catalogue, features, gates, next_products, panel, recipe, reference
 from onefold.ml.backtest import Outcome
 from onefold.ml.features import FloatArray, Population
 from onefold.ml.gates import NEEDS, Gate, Needs
 from onefold.ml.inputs import ALL_KEYS, history, inputs
 from onefold.ml.mbgnbd import fit as fit_process
 from onefold.ml.model import ModelCard, PredictionModel
+from onefold.ml.next_products import NextProducts
 from onefold.ml.panel import DAY, KEYS, Panel, PartitionAt
 from onefold.ml.recipe import Parts
 from onefold.ml.trees import Did
@@ -51,11 +52,13 @@ def train(
     needs: Needs = NEEDS,
     progress: Progress = lambda stage, share: None,
     partition_at: PartitionAt | None = None,
+    lines: pa.Table | None = None,
 ) -> PredictionModel:
     """A model that knows the rows before ``cutoff`` and nothing else; the same rows give the same model.
 
     The tables are those of :mod:`onefold.ml.columns`. ``horizon_days`` is the longest that it will answer for. With
-    ``partition_at`` it learns from people as they were known at each snapshot, so that no later merge leaks in. Raises
+    ``partition_at`` it learns from people as they were known at each snapshot, so that no later merge leaks in. With
+    ``lines`` it also says what may be bought next. Raises
     :class:`InvalidInput` for a horizon out of range or tables with other columns, and :class:`NotReady` saying all
     that is missing when data do not suffice, or that the model would be of no use.
     """
@@ -88,8 +91,16 @@ def train(
         data_fingerprint=features.fingerprint(orders, events, cutoff),
         **_described(rows, now, known, conditions, outcome, parts, cutoff),
     )
+    products = None if lines is None else _products(lines, cutoff)
     progress("trained", 1.0)
-    return PredictionModel(card, parts)
+    return PredictionModel(card, parts, products)
+
+
+def _products(lines: pa.Table, cutoff: Instant) -> NextProducts | None:
+    try:
+        return next_products.fit(lines, cutoff)
+    except NotReady:  # nobody's order has lines
+        return None
 
 
 def check_horizon(horizon_days: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from onefold.graph.model import Instant
 from onefold.ml import trees
@@ -16,8 +16,11 @@ from onefold.ml.gates import Gate, Kind
 from onefold.ml.linear import TERMS, Linear, Weighed
 from onefold.ml.mbgnbd import MbgNbd
 from onefold.ml.metrics import Estimate, Metrics
+from onefold.ml.next_products import NextProducts
 from onefold.ml.recipe import NEXT_ORDER_PERCENTILES, Parts
 from onefold.ml.reference import Distribution
+
+PRODUCTS: Final = "next_products.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class PredictionModel:
 
     card: ModelCard
     parts: Parts
+    products: NextProducts | None = None
+    """What may be bought next; None where no order has lines."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -99,7 +104,7 @@ class PredictionModel:
 
     def files(self) -> dict[str, str]:
         """Its parameters as texts, by file name; the same data give the same texts."""
-        return written(self.parts)
+        return written(self.parts) | ({} if self.products is None else {PRODUCTS: self.products.text()})
 
 
 def written(parts: Parts) -> dict[str, str]:

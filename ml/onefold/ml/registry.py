@@ -26,8 +26,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from onefold.graph.errors import NotFound, NotReady
 from onefold.ml import model as models
+from onefold.ml import next_products
 from onefold.ml.inputs import ALL_KEYS
-from onefold.ml.model import ModelCard, PredictionModel
+from onefold.ml.model import PRODUCTS, ModelCard, PredictionModel
 from onefold.ml.panel import KEYS
 from onefold.ml.recipe import Parts
 
@@ -80,14 +81,16 @@ class Registry:
         if differing:
             raise NotReady(f"model {model_id}", _other_features(differing))
         try:
-            parts = models.read({name: content.decode() for name, content in files.items()})
+            texts = {name: content.decode() for name, content in files.items()}
+            parts = models.read(texts)
         except (LightGBMError, UnicodeDecodeError) as err:
             raise NotReady(f"model {model_id}", "some of its trees are no LightGBM model; train again") from err
         except (KeyError, TypeError, ValueError) as err:
             raise NotReady(f"model {model_id}", f"its parameters are of another version: {err}; train again") from err
         if card.features.keys() != set(KEYS) or any(names != list(ALL_KEYS) for names in _names(parts)):
             raise NotReady(f"model {model_id}", "its trees and its card name other features; train again")
-        return PredictionModel(card, parts)
+        products = next_products.parse(texts[PRODUCTS]) if PRODUCTS in texts else None
+        return PredictionModel(card, parts, products)
 
     def current_id(self) -> str:
         """The id of the model in use. Raises :class:`NotReady` when there is none yet."""

@@ -32,6 +32,7 @@ from onefold.v1 import prediction_service_pb2, prediction_service_pb2_grpc
 
 DEFAULT_HORIZON_DAYS: Final = 90
 DEFAULT_REASONS: Final = 3
+DEFAULT_PRODUCTS: Final = 5
 
 _READING: Final = 0.1
 """The share of a training that goes into reading the columns."""
@@ -152,7 +153,9 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         found = find_ids(reader, [subject])
         if not found:
             raise not_found(reader, subject)
-        outlook = self._predictor.outlook(found[subject], _horizon(request), seconds=deadline(context))
+        outlook = self._predictor.outlook(
+            found[subject], _horizon(request), _products(request), seconds=deadline(context)
+        )
         if outlook is None:
             raise _nothing_bought(found[subject])
         return convert.outlook_to_proto(outlook, _top(request))
@@ -192,7 +195,8 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         orders = columns.orders(self._reader, known_until)
         tell("reading events", _READING / 2)
         events = columns.events(self._reader, known_until)
-        tell("reading who was who", _READING * 0.8)
+        tell("reading products and who was who", _READING * 0.7)
+        lines = columns.lines(self._reader, known_until)
         stored = scan(self._reader)
         model = churn.train(
             orders,
@@ -201,6 +205,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             created_at=self._clock(),
             horizon_days=horizon_days,
             progress=lambda stage, share: tell(stage, _READING + (1 - _READING) * share),
+            lines=lines,
             partition_at=cache(lambda at: partition_at(stored, self._reader.policy, at)),
         )
         model_id = self._registry.save(model)
@@ -245,6 +250,10 @@ def _top(
     | prediction_service_pb2.GetPredictionsRequest,
 ) -> int:
     return request.max_reasons if request.HasField("max_reasons") else DEFAULT_REASONS
+
+
+def _products(request: prediction_service_pb2.GetPredictionsRequest) -> int:
+    return request.max_products if request.HasField("max_products") else DEFAULT_PRODUCTS
 
 
 def _horizon(

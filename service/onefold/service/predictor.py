@@ -27,6 +27,7 @@ from onefold.ml import features
 from onefold.ml.current import CurrentModel
 from onefold.ml.model import PredictionModel
 from onefold.ml.next_order import NextOrders, next_order
+from onefold.ml.next_products import recommend
 from onefold.ml.panel import SHORTER_HORIZONS
 from onefold.ml.score import Explanation, Scores, curve, reasons, score
 from onefold.ml.value import Values, value
@@ -83,6 +84,19 @@ class Outlook:
     next_order: NextOrders
     """Likewise."""
     mean_gap_days: float | None
+    next_products: tuple[NextProduct, ...] | None
+    """The likeliest first; None where the model knows of none."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextProduct:
+    """A product that may be bought next."""
+
+    product: str
+    name: str
+    score: float
+    words: str
+    """Why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +149,10 @@ class Predictor:
         }
 
     def outlook(
-        self, identity: str, horizon_days: int | None = None, *, seconds: float | None = None
+        self, identity: str, horizon_days: int | None = None, products: int = 0, *, seconds: float | None = None
     ) -> Outlook | None:
-        """All that is predicted of a (current) identity, None if it has bought nothing. Raises as :meth:`churn`."""
+        """All that is predicted of a (current) identity, with at most so many ``products``; None if it has bought
+        nothing. Raises as :meth:`churn`."""
         model_id, model = self._model.get()
         reader = self._reader.within(seconds)
         as_of = self._known_until(reader)
@@ -154,6 +169,7 @@ class Predictor:
             values=value(model, table, horizon_days),
             next_order=next_order(model, table),
             mean_gap_days=None if np.isnan(gap) else gap,
+            next_products=_next_products(reader, model, identity, as_of, products),
         )
 
     def everybody(
@@ -220,6 +236,18 @@ class Predictor:
             return self._as_of
         finally:
             self._looking.release()
+
+
+def _next_products(
+    reader: Reader, model: PredictionModel, identity: str, as_of: Instant, top: int
+) -> tuple[NextProduct, ...] | None:
+    if model.products is None:
+        return None
+    if not top:
+        return ()
+    lines = columns.lines(reader, as_of, [identity])
+    found = recommend(model.products, lines, as_of, top=top, identities=[identity]).to_pylist()
+    return tuple(NextProduct(row["product"], row["name"], row["score"], row["words"]) for row in found)
 
 
 def known_until(reader: Reader, clock: Callable[[], Instant]) -> Instant | None:

@@ -987,10 +987,13 @@ class GetPredictionsRequest(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     HORIZON_DAYS_FIELD_NUMBER: _builtins.int
     MAX_REASONS_FIELD_NUMBER: _builtins.int
+    MAX_PRODUCTS_FIELD_NUMBER: _builtins.int
     horizon_days: _builtins.int
     """Within how many days: 1 to the model's longest horizon. Absent: that one."""
     max_reasons: _builtins.int
     """How many reasons for the churn score to give at most. Absent: 3."""
+    max_products: _builtins.int
+    """How many products to name at most that may be bought next. Absent: 5."""
     @_builtins.property
     def subject(self) -> _identity_pb2.Subject:
         """What leads to the person."""
@@ -1001,13 +1004,19 @@ class GetPredictionsRequest(_message.Message):
         subject: _identity_pb2.Subject | None = ...,
         horizon_days: _builtins.int = ...,
         max_reasons: _builtins.int | None = ...,
+        max_products: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons", "max_reasons", b"max_reasons", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_products", b"_max_products", "_max_reasons", b"_max_reasons", "max_products", b"max_products", "max_reasons", b"max_reasons", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons", "horizon_days", b"horizon_days", "max_reasons", b"max_reasons", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_products", b"_max_products", "_max_reasons", b"_max_reasons", "horizon_days", b"horizon_days", "max_products", b"max_products", "max_reasons", b"max_reasons", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_products: _TypeAlias = _typing.Literal["max_products"]  # noqa: Y015
+    _WhichOneofArgType__max_products: _TypeAlias = _typing.Literal["_max_products", b"_max_products"]  # noqa: Y015
     _WhichOneofReturnType__max_reasons: _TypeAlias = _typing.Literal["max_reasons"]  # noqa: Y015
     _WhichOneofArgType__max_reasons: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_products) -> _WhichOneofReturnType__max_products | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_reasons) -> _WhichOneofReturnType__max_reasons | None: ...
 
 Global___GetPredictionsRequest: _TypeAlias = GetPredictionsRequest  # noqa: Y015
@@ -1113,6 +1122,40 @@ class NextOrder(_message.Message):
 Global___NextOrder: _TypeAlias = NextOrder  # noqa: Y015
 
 @_typing.final
+class NextProduct(_message.Message):
+    """A product that may be bought next."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    product: _builtins.str
+    """The product's key."""
+    name: _builtins.str
+    """Its name; empty where none is known."""
+    score: _builtins.float
+    """By what products of one reason are ranked; only the order means anything."""
+    words: _builtins.str
+    """Why, in words."""
+    def __init__(
+        self,
+        *,
+        product: _builtins.str = ...,
+        name: _builtins.str = ...,
+        score: _builtins.float = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "product", b"product", "score", b"score", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NextProduct: _TypeAlias = NextProduct  # noqa: Y015
+
+@_typing.final
 class Abstention(_message.Message):
     """What can't be said, and why."""
 
@@ -1121,7 +1164,7 @@ class Abstention(_message.Message):
     WHAT_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     what: _builtins.str
-    """What: `next_order`."""
+    """What: `next_order`, `next_products`."""
     words: _builtins.str
     """Why not, in words."""
     def __init__(
@@ -1150,6 +1193,7 @@ class Predictions(_message.Message):
     EXPECTED_ORDERS_FIELD_NUMBER: _builtins.int
     MEAN_GAP_DAYS_FIELD_NUMBER: _builtins.int
     NEXT_ORDER_FIELD_NUMBER: _builtins.int
+    NEXT_PRODUCTS_FIELD_NUMBER: _builtins.int
     ABSTENTIONS_FIELD_NUMBER: _builtins.int
     expected_orders: _builtins.float
     """The expected number of order days within the horizon."""
@@ -1172,6 +1216,10 @@ class Predictions(_message.Message):
         """When the next order is due. Absent with fewer than two order days."""
 
     @_builtins.property
+    def next_products(self) -> _containers.RepeatedCompositeFieldContainer[Global___NextProduct]:
+        """What may be bought next, the likeliest first."""
+
+    @_builtins.property
     def abstentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Abstention]:
         """What can't be said, and why."""
 
@@ -1184,11 +1232,12 @@ class Predictions(_message.Message):
         expected_orders: _builtins.float = ...,
         mean_gap_days: _builtins.float | None = ...,
         next_order: Global___NextOrder | None = ...,
+        next_products: _abc.Iterable[Global___NextProduct] | None = ...,
         abstentions: _abc.Iterable[Global___Abstention] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_gap_days", b"_mean_gap_days", "churn", b"churn", "mean_gap_days", b"mean_gap_days", "next_order", b"next_order", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_gap_days", b"_mean_gap_days", "abstentions", b"abstentions", "churn", b"churn", "curve", b"curve", "expected_orders", b"expected_orders", "mean_gap_days", b"mean_gap_days", "next_order", b"next_order", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_gap_days", b"_mean_gap_days", "abstentions", b"abstentions", "churn", b"churn", "curve", b"curve", "expected_orders", b"expected_orders", "mean_gap_days", b"mean_gap_days", "next_order", b"next_order", "next_products", b"next_products", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__mean_gap_days: _TypeAlias = _typing.Literal["mean_gap_days"]  # noqa: Y015
     _WhichOneofArgType__mean_gap_days: _TypeAlias = _typing.Literal["_mean_gap_days", b"_mean_gap_days"]  # noqa: Y015

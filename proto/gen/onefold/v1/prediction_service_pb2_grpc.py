@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class PredictionServiceStub:
-    """Trains models on the graph and predicts with them: churn, value, the next order. Churn is no purchase within
-    a horizon.
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
     """
 
     def __init__(self, channel):
@@ -80,8 +80,8 @@ class PredictionServiceStub:
 
 
 class PredictionServiceServicer:
-    """Trains models on the graph and predicts with them: churn, value, the next order. Churn is no purchase within
-    a horizon.
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
     """
 
     def TrainModel(self, request, context):
@@ -161,8 +161,8 @@ class PredictionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPredictions(self, request, context):
-        """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order. What can't
-        be said is named with its reason, and the rest is said.
+        """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order, the next
+        products. What can't be said is named with its reason, and the rest is said.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
         DEADLINE_EXCEEDED. Reads only.
@@ -223,8 +223,8 @@ def add_PredictionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PredictionService:
-    """Trains models on the graph and predicts with them: churn, value, the next order. Churn is no purchase within
-    a horizon.
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
     """
 
     @staticmethod

@@ -28,8 +28,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PredictionServiceStub:
-    """Trains models on the graph and predicts with them: churn, value, the next order. Churn is no purchase within
-    a horizon.
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
     """
 
     @_typing.overload
@@ -85,8 +85,8 @@ class PredictionServiceStub:
     Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no model yet), UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
     """
     GetPredictions: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.GetPredictionsRequest, _prediction_service_pb2.Predictions]
-    """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order. What can't
-    be said is named with its reason, and the rest is said.
+    """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order, the next
+    products. What can't be said is named with its reason, and the rest is said.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
     DEADLINE_EXCEEDED. Reads only.
@@ -94,8 +94,8 @@ class PredictionServiceStub:
 
 @_typing.type_check_only
 class PredictionServiceAsyncStub(PredictionServiceStub):
-    """Trains models on the graph and predicts with them: churn, value, the next order. Churn is no purchase within
-    a horizon.
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -148,16 +148,16 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no model yet), UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
     """
     GetPredictions: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.GetPredictionsRequest, _prediction_service_pb2.Predictions]  # type: ignore[assignment]
-    """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order. What can't
-    be said is named with its reason, and the rest is said.
+    """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order, the next
+    products. What can't be said is named with its reason, and the rest is said.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
     DEADLINE_EXCEEDED. Reads only.
     """
 
 class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Trains models on the graph and predicts with them: churn, value, the next order. Churn is no purchase within
-    a horizon.
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
     """
 
     @_abc_1.abstractmethod
@@ -256,8 +256,8 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prediction_service_pb2.GetPredictionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prediction_service_pb2.Predictions, _abc.Awaitable[_prediction_service_pb2.Predictions]]:
-        """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order. What can't
-        be said is named with its reason, and the rest is said.
+        """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order, the next
+        products. What can't be said is named with its reason, and the rest is said.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
         DEADLINE_EXCEEDED. Reads only.

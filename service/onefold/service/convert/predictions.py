@@ -156,6 +156,12 @@ def outlook_to_proto(outlook: Outlook, max_reasons: int) -> pb.Predictions:
         expected_orders=values.expected_orders[0],
         mean_gap_days=outlook.mean_gap_days,
     )
+    if outlook.next_products is None:
+        message.abstentions.add(what="next_products", words="the model was trained on orders without lines")
+    message.next_products.extend(
+        pb.NextProduct(product=p.product, name=p.name, score=p.score, words=p.words)
+        for p in outlook.next_products or ()
+    )
     if math.isnan(due.median[0]):
         message.abstentions.add(
             what="next_order", words=f"has fewer than {LEAST_ORDERS} order days, so no rhythm is known"
