@@ -12,11 +12,19 @@ from google.longrunning import operations_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import PreconditionFailure
 
+from onefold.graph import policy
 from onefold.graph.model import Instant
+from onefold.graph.predictions import read_history, read_scores
+from onefold.graph.reader import Reader
+from onefold.ml.current import CurrentModel
+from onefold.ml.registry import Registry
 from onefold.service import convert
+from onefold.service.predictor import Predictor
+from onefold.service.scoring import score_everybody
 from onefold.v1 import identity_pb2, identity_service_pb2, record_pb2
 from onefold.v1 import prediction_service_pb2 as pb
 from onefold.v1 import profile_service_pb2 as profile_pb
+from tests import items as make
 from tests.engines import empty
 from tests.histories import END, HORIZON_DAYS, shop
 from tests.rpc.conftest import Client
@@ -309,6 +317,34 @@ def test_a_model_tells_its_measures_with_intervals_beside_its_baselines(trained:
     assert auc.model.low <= auc.model.value <= auc.model.high
     assert "rfm_logistic" in auc.baselines
     assert sum(model.importance.values()) > 0
+
+
+def test_scores_are_kept_in_the_graph_and_anew_once_two_people_turn_out_to_be_one(trained: Client) -> None:
+    reader = Reader(trained.engine.driver, trained.engine.endpoint.database, policy.load())
+    writer = make.writer(trained.engine.endpoint, trained.engine.driver, policy.load())
+    predictor = Predictor(reader, CurrentModel(Registry(trained.settings.models_folder)), lambda: END)
+    done = score_everybody(writer, predictor, reader)
+    assert done.written == 400
+    one, two = (score(trained, by_customer(f"crm:{who}")).identity for who in ("id-0004", "id-0006"))
+    kept = read_scores(reader, [one, two])
+    assert kept[one].prediction.churn_probability == pytest.approx(
+        score(trained, by_customer("crm:id-0004")).probability, abs=1e-9
+    )
+    orders = kept[one].prediction.features["orders"] + kept[two].prediction.features["orders"]
+    ingest(trained, customer("app:2", "email:id-0004@example.org", "email:id-0006@example.org", seen=END // 1000))
+    merged = score(trained, by_customer("crm:id-0004")).identity
+    until = time.monotonic() + 60
+    while True:
+        found = read_scores(reader, [merged])
+        if merged in found and not found[merged].stale:
+            break
+        assert time.monotonic() < until, "nobody scored the merged person anew"
+        time.sleep(0.2)
+    assert found[merged].prediction.features["orders"] > max(
+        kept[who].prediction.features["orders"] for who in (one, two)
+    )
+    assert found[merged].prediction.features["orders"] <= orders  # order days, of which they may share some
+    assert len(read_history(reader, merged)) >= 2
 
 
 def test_an_unknown_model_is_not_found(trained: Client) -> None:

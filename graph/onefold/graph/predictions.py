@@ -196,16 +196,16 @@ def stale(reader: Reader, identities: Collection[str]) -> frozenset[str]:
     return frozenset(row[0] for row in reader.rows(_STALE, identities=list(identities)))
 
 
-def stale_identities(reader: Reader, limit: int) -> list[str]:
+def stale_identities(reader: Reader, limit: int, after: int = 0) -> list[str]:
     """The first ``limit`` identities to score anew, those first that were touched first: scored before a decision that
     affected them, or made by a merge or a split of scored ones and not scored since.
 
-    Reads the log from the oldest score on: score everybody from time to time. Raises DeadlineExceeded, Unavailable.
+    Reads the log from the oldest score on, or from the decision ``after`` which nobody is left to score. Raises DeadlineExceeded, Unavailable.
     """
     found: dict[str, None] = {}
     for oldest in (row[0] for row in reader.rows(_OLDEST)):
         last, _ = head_of(reader)
-        for first in range(oldest + 1, last + 1, _AT_ONCE):
+        for first in range(max(oldest, after) + 1, last + 1, _AT_ONCE):
             rows = reader.rows(_AFFECTED, first=first, last=min(first + _AT_ONCE - 1, last))
             found |= dict.fromkeys(id for sequence, those in sorted(rows) for id in _to_score(sequence, those))
             if len(found) >= limit:

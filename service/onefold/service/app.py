@@ -39,6 +39,7 @@ from onefold.service.prediction_servicer import PredictionServicer
 from onefold.service.predictor import Predictor
 from onefold.service.profile_servicer import ProfileServicer
 from onefold.service.readiness import Readiness
+from onefold.service.scoring import Rescorer
 from onefold.service.server import Server, Service
 from onefold.service.settings import Settings
 from onefold.service.upkeep import Upkeep
@@ -75,6 +76,8 @@ def start(settings: Settings, resources: ExitStack) -> Server:
         on_retry=lambda why: retries.labels(why).inc(),
         on_large_component=ComponentAlarm(policy.max_component, registry),
     )
+    models = Registry(settings.models_folder)
+    predictor = Predictor(reader, CurrentModel(models), now)
     operations = resources.enter_context(Operations(settings.operations_folder))
     reader = Reader(driver, database, policy)
     _compare_policies(reader)
@@ -82,7 +85,7 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     lanes = _writer_lanes(writer, feed, settings, registry, resources)
     server = Server(
         settings,
-        _services(settings, lanes, reader, feed, operations),
+        _services(lanes, reader, feed, operations, models, predictor),
         decoders=wire.decoders(),
         waits=long_running.WAITS,
         registry=registry,
@@ -95,7 +98,8 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     tune_garbage_collection(resources)
     resources.enter_context(server)
     resources.enter_context(Readiness(reader, server))
-    resources.enter_context(Upkeep(writer, lanes, reader, now, settings.answer_days))
+    rescorer = Rescorer(writer, predictor, reader)
+    resources.enter_context(Upkeep(writer, lanes, reader, now, settings.answer_days, rescorer))
     warm(writer)  # calls are answered meanwhile, but readiness waits
     return server
 
@@ -133,10 +137,8 @@ def _writer_lanes(
 
 
 def _services(
-    settings: Settings, lanes: WriterLanes, reader: Reader, feed: Feed, operations: Operations
+    lanes: WriterLanes, reader: Reader, feed: Feed, operations: Operations, models: Registry, predictor: Predictor
 ) -> list[Service]:
-    models = Registry(settings.models_folder)
-    predictor = Predictor(reader, CurrentModel(models), now)
     return [
         Service(
             identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,

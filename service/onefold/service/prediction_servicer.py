@@ -142,7 +142,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> Iterator[prediction_service_pb2.StreamScoresResponse]:
         """Everybody's scores, block by block."""
         blocks = self._predictor.everybody(_horizon(request), request.after, seconds=deadline(context))
-        yield from map(convert.block_to_proto, blocks)
+        yield from (convert.block_to_proto(block) for block, _ in blocks)
 
     def GetPredictions(  # noqa: N802
         self, request: prediction_service_pb2.GetPredictionsRequest, context: grpc.ServicerContext

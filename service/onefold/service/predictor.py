@@ -104,7 +104,9 @@ class Block:
     """The scores and values of some people, their ids rising."""
 
     model_id: str
+    model: PredictionModel
     as_of: Instant
+    features: pa.Table
     scores: Scores
     values: Values
 
@@ -174,9 +176,9 @@ class Predictor:
 
     def everybody(
         self, horizon_days: int | None = None, after: str = "", *, seconds: float | None = None
-    ) -> Iterator[Block]:
+    ) -> Iterator[tuple[Block, int]]:
         """Everybody who has bought anything and whose id comes after ``after``, by ids rising, as of one instant and by
-        one model. Raises as :meth:`churn`.
+        one model; with each block, how many people there are in all. Raises as :meth:`churn`.
 
         The features are computed by the first who asks, and kept for as long as no newer order is known."""
         model_id, model = self._model.get()
@@ -187,9 +189,19 @@ class Predictor:
         table = self._frame(reader, model_id, model, as_of)
         first = int(np.searchsorted(table["identity"].to_numpy(), after, side="right")) if after else 0
         for start in range(first, len(table), BLOCK):
-            block = table.slice(start, BLOCK)
-            scored = score(model, block, horizon_days, contributions=False)
-            yield Block(model_id, as_of, scored, value(model, block, horizon_days))
+            yield _block(model_id, model, as_of, table.slice(start, BLOCK), horizon_days), len(table) - first
+
+    def block(
+        self, identities: Sequence[str], horizon_days: int | None = None, *, seconds: float | None = None
+    ) -> Block | None:
+        """Those of these (current) identities that have bought anything; None where no order is known. Raises as
+        :meth:`churn`."""
+        model_id, model = self._model.get()
+        reader = self._reader.within(seconds)
+        as_of = self._known_until(reader)
+        if as_of is None:
+            return None
+        return _block(model_id, model, as_of, self._features(reader, model, as_of, identities), horizon_days)
 
     def _frame(self, reader: Reader, model_id: str, model: PredictionModel, as_of: Instant) -> pa.Table:
         with self._framing:
@@ -236,6 +248,11 @@ class Predictor:
             return self._as_of
         finally:
             self._looking.release()
+
+
+def _block(model_id: str, model: PredictionModel, as_of: Instant, table: pa.Table, horizon_days: int | None) -> Block:
+    scored = score(model, table, horizon_days, contributions=False)
+    return Block(model_id, model, as_of, table, scored, value(model, table, horizon_days))
 
 
 def _next_products(

@@ -41,6 +41,8 @@ feature_commands = typer.Typer(
     help="The figures that models and exports know about a person, each as of an instant.", no_args_is_help=True
 )
 app.add_typer(feature_commands, name="features")
+models = typer.Typer(help="The trained models, and which of them is in use.", no_args_is_help=True)
+app.add_typer(models, name="model")
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Address = Annotated[
@@ -58,6 +60,19 @@ Bulk = Annotated[
     typer.Option("--bulk", help="For a first load of many: send together what hangs together. Takes a spool file."),
 ]
 Restart = Annotated[bool, typer.Option("--restart", help="Begin anew, also if an earlier run was interrupted.")]
+SubjectWords = Annotated[
+    str,
+    typer.Argument(
+        metavar="SUBJECT",
+        help="customer:SOURCE:ID, order:SOURCE:ID, KIND:VALUE, or an identity's id.",
+        show_default=False,
+    ),
+]
+Region = Annotated[str, typer.Option(metavar="CC", help="Country of a phone in national form, as GB.")]
+Horizon = Annotated[
+    int | None,
+    typer.Option(min=1, max=365, help="Within so many days. Default: the model's longest.", show_default=False),
+]
 File = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, show_default=False)]
 
 
@@ -203,17 +218,81 @@ def train(
         training.train(channel, horizon_days or 0, cutoff and cutoff.replace(tzinfo=UTC), json)
 
 
+@app.command(epilog="Example: onefold score --horizon-days 30")
+def score(horizon_days: Horizon = None, data_folder: DataFolder = None, json: Json = False) -> None:
+    """Write what the model in use says of everybody to the graph, with the features. The service may run meanwhile."""
+    from onefold.service.cli import scoring
+
+    scoring.score(_settings(data_folder=data_folder), horizon_days, json)
+
+
+@models.command("list")
+def list_models(address: Address = None, json: Json = False) -> None:
+    """List the models, newest first."""
+    from onefold.service.cli import models
+
+    with _service(address) as (channel, _):
+        models.list_all(channel, json)
+
+
+@models.command("show")
+def show_model(
+    version: Annotated[str, typer.Argument(metavar="[VERSION]", help="As churn-0001. Default: the one in use.")] = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Show a model's card: what it was trained on, how it did beside its baselines, and what is known to go wrong."""
+    from onefold.service.cli import models
+
+    with _service(address) as (channel, _):
+        models.show(channel, version, json)
+
+
+@models.command("promote")
+def promote_model(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="As churn-0001.", show_default=False)],
+    address: Address = None,
+) -> None:
+    """Put a model in use."""
+    from onefold.service.cli import models
+
+    with _service(address) as (channel, _):
+        models.promote(channel, version)
+
+
+@models.command("rollback")
+def roll_back_model(address: Address = None) -> None:
+    """Put the model in use that was trained before the one that is."""
+    from onefold.service.cli import models
+
+    with _service(address) as (channel, _):
+        models.roll_back(channel)
+
+
+@app.command(epilog="Example: onefold predict email:ann@example.org --horizon-days 30")
+def predict(
+    subject: SubjectWords,
+    region: Region = "",
+    horizon_days: Horizon = None,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Say what is to be expected of one person: churn and why, value, the next order, the next products."""
+    from onefold.service.cli import predicting
+    from onefold.service.cli.subjects import in_words_of_the_command, parse_subject
+
+    wanted = parse_subject(subject, region)
+    with _service(address) as (channel, _):
+        try:
+            predicting.predict(channel, wanted, horizon_days or 0, json)
+        except InvalidInput as error:
+            raise in_words_of_the_command(error, wanted) from error
+
+
 @app.command(epilog="Examples: onefold profile customer:crm:17; onefold profile 'phone:020 7946 0018' --region GB")
 def profile(
-    subject: Annotated[
-        str,
-        typer.Argument(
-            metavar="SUBJECT",
-            help="customer:SOURCE:ID, order:SOURCE:ID, KIND:VALUE, or an identity's id.",
-            show_default=False,
-        ),
-    ],
-    region: Annotated[str, typer.Option(metavar="CC", help="Country of a phone in national form, as GB.")] = "",
+    subject: SubjectWords,
+    region: Region = "",
     as_of: Annotated[
         datetime | None,
         typer.Option(
