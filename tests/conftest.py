@@ -46,7 +46,9 @@ def proving(request: pytest.FixtureRequest) -> bool:
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Each engine in turn, one process for the whole session. Its database holds what the last test left."""
     try:
-        with open_engine(request.param) as endpoint, driver_of(endpoint) as driver:
+        # Long proofs run the same statements often enough to have them compiled and planned well.
+        measured = bool(request.config.getoption("--prove"))
+        with open_engine(request.param, measured=measured) as endpoint, driver_of(endpoint) as driver:
             yield Engine(request.param, endpoint, driver)
     except NoNeo4j as reason:
         if os.environ.get("CI"):

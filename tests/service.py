@@ -101,6 +101,7 @@ def _settings_of(endpoint: Endpoint | None) -> dict[str, str]:
         "graph_user": endpoint.user,
         "graph_password": endpoint.password,
         "graph_database": endpoint.database,
+        **({"graph_turns": endpoint.turns} if endpoint.turns else {}),
     }
 
 

@@ -54,6 +54,7 @@ def settings(endpoint: Endpoint, folder: Path, **given: object) -> Settings:
         graph_user=endpoint.user,
         graph_password=SecretStr(endpoint.password),
         graph_database=endpoint.database,
+        graph_turns=endpoint.turns or None,
         metrics_port=0,
         **given,
     )

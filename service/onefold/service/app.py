@@ -173,7 +173,8 @@ def endpoint(settings: Settings, resources: ExitStack) -> Endpoint:
     if settings.graph_uri is None:
         return resources.enter_context(EmbeddedEngine(settings.data_folder, heap=settings.engine_heap))
     password = settings.graph_password.get_secret_value() if settings.graph_password else ""
-    return Endpoint(settings.graph_uri, settings.graph_user, password, settings.graph_database or "")
+    turns = str(settings.graph_turns or "")
+    return Endpoint(settings.graph_uri, settings.graph_user, password, settings.graph_database or "", turns)
 
 
 def connect(endpoint: Endpoint, resources: ExitStack) -> tuple[neo4j.Driver, str]:

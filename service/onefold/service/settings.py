@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     graph_database: str | None = Field(
         None, description="The database at `ONEFOLD_GRAPH_URI`. Without it, the user's home database."
     )
+    graph_turns: Path | None = Field(
+        None,
+        description="A file at which writers take turns; only for a further service on another one's embedded engine: "
+        "`engine/turns` in that one's data folder.",
+    )
     engine_heap: str = Field(
         "1g",
         pattern=r"^[1-9][0-9]*[mg]$",
