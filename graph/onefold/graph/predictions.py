@@ -200,7 +200,8 @@ def stale_identities(reader: Reader, limit: int, after: int = 0) -> list[str]:
     """The first ``limit`` identities to score anew, those first that were touched first: scored before a decision that
     affected them, or made by a merge or a split of scored ones and not scored since.
 
-    Reads the log from the oldest score on, or from the decision ``after`` which nobody is left to score. Raises DeadlineExceeded, Unavailable.
+    Reads the log from the oldest score on, or from the decision ``after``, up to which nobody is left to score. Raises
+    DeadlineExceeded, Unavailable.
     """
     found: dict[str, None] = {}
     for oldest in (row[0] for row in reader.rows(_OLDEST)):

@@ -77,9 +77,9 @@ def start(settings: Settings, resources: ExitStack) -> Server:
         on_large_component=ComponentAlarm(policy.max_component, registry),
     )
     models = Registry(settings.models_folder)
-    predictor = Predictor(reader, CurrentModel(models), now)
     operations = resources.enter_context(Operations(settings.operations_folder))
     reader = Reader(driver, database, policy)
+    predictor = Predictor(reader, CurrentModel(models), now)
     _compare_policies(reader)
     feed = Feed(reader)
     lanes = _writer_lanes(writer, feed, settings, registry, resources)
