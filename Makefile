@@ -77,6 +77,10 @@ proto: .venv/ready ## writes the Python code of the contract
 bench: .venv/ready ## measures ratios to what the engine and gRPC can do bare
 	@$(PY) -m tests.bench $(ARGS)
 
+.PHONY: bench-ml
+bench-ml: .venv/bench ## measures the predictions on real orders beside every baseline (ARGS=PATH of Online Retail as CSV; --write for the docs)
+	@$(PY) -m tests.bench_ml $(ARGS)
+
 .PHONY: neo4j
 neo4j: .venv/ready ## the Neo4j of the tests, until Ctrl-C; prints the settings that point the service at it
 	@$(PY) -m tests.engines neo4j
@@ -100,6 +104,10 @@ clean: ## removes .venv, caches and what was built
 	echo "Making .venv with $$($$found --version) from requirements.lock (once; 1 GB, a few minutes)"; \
 	$$found -m venv --clear .venv
 	@$(PY) -m pip install --disable-pip-version-check --quiet --no-deps -r requirements.lock
+	@touch $@
+
+.venv/bench: .venv/ready
+	@$(PY) -m pip install --disable-pip-version-check --quiet --no-build-isolation --editable ".[bench]"
 	@touch $@
 
 .venv/ready: .venv/locked pyproject.toml

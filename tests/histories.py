@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,8 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from onefold.graph.model import Instant
-from onefold.ml import churn, columns
-from onefold.ml.model import ChurnModel
+from onefold.ml import churn, columns, features, recipe
+from onefold.ml.inputs import history
+from onefold.ml.mbgnbd import fit
+from onefold.ml.model import PredictionModel
+from onefold.ml.panel import KEYS
 
 DAY = 86_400_000
 START: Instant = 15_000 * DAY
@@ -24,6 +28,7 @@ HORIZON_DAYS = 60
 def order(identity: str, at: Instant, total: int = 10_000_000, **other: Any) -> dict[str, Any]:
     return {
         "identity": identity,
+        "record": f"customer:{identity}",
         "order": f"{identity}-{at}",
         "placed_at": at,
         "currency": "GBP",
@@ -40,7 +45,7 @@ def order(identity: str, at: Instant, total: int = 10_000_000, **other: Any) -> 
 
 
 def event(identity: str, at: Instant, type_: str = "view") -> dict[str, Any]:
-    return {"identity": identity, "type": type_, "at": at, "channel": "web"}
+    return {"identity": identity, "record": f"customer:{identity}", "type": type_, "at": at, "channel": "web"}
 
 
 def orders_table(rows: list[dict[str, Any]]) -> pa.Table:
@@ -80,7 +85,19 @@ def shop(customers: int = 400, seed: int = 7) -> tuple[pa.Table, pa.Table]:
 
 
 @cache
-def trained() -> ChurnModel:
-    """A model of the seeded shop."""
+def small() -> PredictionModel:
+    """The model that the seeded shop's few customers get."""
     orders, events = shop()
     return churn.train(orders, events, cutoff=END, created_at=END, horizon_days=HORIZON_DAYS)
+
+
+@cache
+def trained() -> PredictionModel:
+    """A full model of the seeded shop, which real data of its size would not get."""
+    orders, events = shop()
+    known = features.population(orders, END)
+    rows = churn.training_rows(orders, events, known, END, HORIZON_DAYS)
+    now = features.matrix(features.compute(orders, events, END, known), KEYS)
+    parts = recipe.fit(rows, fit(history(now)), "full")
+    card = replace(small().card, kind="full", importance=churn.importance(parts, now, HORIZON_DAYS))
+    return PredictionModel(card, parts)

@@ -43,8 +43,13 @@ def whole_order() -> Order:
 def test_the_tables_are_what_models_expect(writer: Writer, reader: Reader) -> None:
     assert columns.ORDERS == expected.ORDERS
     assert columns.EVENTS == expected.EVENTS
+    assert columns.LINES == expected.LINES
     put(writer, *make.stream(3, 40))
-    for read, schema in ((columns.orders, expected.ORDERS), (columns.events, expected.EVENTS)):
+    for read, schema in (
+        (columns.orders, expected.ORDERS),
+        (columns.events, expected.EVENTS),
+        (columns.lines, expected.LINES),
+    ):
         table = read(reader, NOW + 1)
         assert table.num_rows > 0
         assert expected.check(table, schema) == table
@@ -60,10 +65,11 @@ def test_an_order_is_a_row_with_its_lines_summed_up(writer: Writer, reader: Read
     assert [(r["at"].timestamp() * 1000, r["amount"]) for r in whole.pop("refunds")] == [(NOW + 10, 7)]
     assert whole.pop("placed_at").timestamp() * 1000 == NOW
     assert whole == {
-        "identity": identity, "order": "shop:1", "currency": "GBP", "total": 30, "lines": 3, "units": 6, "products": 2,
-        "status": "shipped", "channel": "app", "has_coupon": True,
+        "identity": identity, "record": "customer:web:1", "order": "shop:1", "currency": "GBP", "total": 30, "lines": 3,
+        "units": 6, "products": 2, "status": "shipped", "channel": "app", "has_coupon": True,
     }  # fmt: skip
     guest = rows["till:2"]
+    assert guest["record"] == "order:till:2"
     assert (guest["lines"], guest["units"], guest["refunds"], guest["has_coupon"], guest["channel"]) == (
         0,
         0,
@@ -73,10 +79,28 @@ def test_an_order_is_a_row_with_its_lines_summed_up(writer: Writer, reader: Read
     )
 
 
+def test_each_line_of_an_order_is_a_row_with_its_product(writer: Writer, reader: Reader) -> None:
+    lines = (OrderLine("a", 2, 5, "A mug", "kitchen"), OrderLine("b", 1, 5), OrderLine("a", 3, 4))
+    gone = replace(make.order("shop:2", of="web:1", at=NOW - 1), lines=lines[1:2], status="cancelled")
+    empty = replace(make.order("till:3", "email:1"), lines=())
+    put(writer, make.customer("web:1", "email:1"), replace(whole_order(), lines=lines), gone, empty)
+    identity = find(reader, Subject.record("customer:web:1")).identity.id
+    rows = columns.lines(reader, NOW + 1).to_pylist()
+    assert {row.pop("identity") for row in rows} == {identity}
+    assert sorted((row["placed_at"].timestamp() * 1000, *list(row.values())[2:], row["order"]) for row in rows) == [
+        (NOW - 1, "cancelled", "shop:b", "", "", 1, "shop:2"),
+        (NOW, "shipped", "shop:a", "A mug", "kitchen", 2, "shop:1"),
+        (NOW, "shipped", "shop:a", "A mug", "kitchen", 3, "shop:1"),
+        (NOW, "shipped", "shop:b", "", "", 1, "shop:1"),
+    ]
+
+
 def test_nothing_of_the_instant_or_after_it_is_read(writer: Writer, reader: Reader) -> None:
     put(writer, make.customer("web:1"), whole_order(), make.event("web:e", of="web:1", at=NOW))
     assert columns.orders(reader, NOW).num_rows == 0
     assert columns.events(reader, NOW).num_rows == 0
+    assert columns.lines(reader, NOW).num_rows == 0
+    assert columns.lines(reader, NOW + 1).num_rows == 3
     assert columns.orders(reader, NOW + 1).to_pylist()[0]["refunds"] == []
     assert len(columns.orders(reader, NOW + 20).to_pylist()[0]["refunds"]) == 1
     assert len(columns.orders(reader, NOW + 21).to_pylist()[0]["refunds"]) == 2
@@ -92,17 +116,20 @@ def test_events_of_a_device_are_its_persons_and_those_of_a_shared_one_nobodys(wr
         make.event("a:3", on="device:3", type="nobodys"),
         make.event("a:4", of="app:1", type="theirs"),
     )
-    owners = {row["type"]: row["identity"] for row in columns.events(reader, NOW + 1).to_pylist()}
+    rows = columns.events(reader, NOW + 1).to_pylist()
+    owners = {row["type"]: row["identity"] for row in rows}
     assert owners == {
         "mine": find(reader, Subject.record("customer:web:1")).identity.id,
         "anonymous": find(reader, Subject.identifier("device:2")).identity.id,
         "theirs": find(reader, Subject.record("customer:app:1")).identity.id,
     }
+    hung = {row["type"]: row["record"] for row in rows}
+    assert hung == {"mine": "device:1", "anonymous": "device:2", "theirs": "customer:app:1"}
 
 
 def test_some_identities_are_read_as_all_are(writer: Writer, reader: Reader) -> None:
     put(writer, *make.stream(4, 60))
-    for read in (columns.orders, columns.events):
+    for read in (columns.orders, columns.events, columns.lines):
         everything = read(reader, NOW + 1).to_pylist()
         identities = sorted({row["identity"] for row in everything})[::2]
         some = read(reader, NOW + 1, [*identities, "0198a000-0000-7000-8000-000000000000"]).to_pylist()

@@ -72,12 +72,23 @@ def test_one_customer_alone_has_the_same_bits_as_among_all_in_any_order(rows, se
 
 
 @few
-@given(rows=st.lists(an_order(BEFORE, BEFORE), max_size=25), horizon=st.integers(1, 90))
-def test_buyers_of_a_window_are_those_who_purchase_in_it(rows, horizon):
-    since = CUTOFF - horizon * DAY
-    found = features.buyers(orders_table(rows), since, CUTOFF).to_pylist()
-    expected = {row["identity"] for row in rows if row["placed_at"] >= since and _stands(row)}
-    assert found == sorted(expected)
+@given(rows=st.lists(an_order(BEFORE, BEFORE), max_size=25))
+def test_purchases_are_the_orders_that_stand_with_what_was_kept_of_them(rows):
+    found = features.purchases(orders_table(rows), CUTOFF, "GBP").to_pylist()
+    expected = [
+        {
+            "identity": row["identity"],
+            "placed": row["placed_at"],
+            "value": (row["total"] - _returned(row)) / 1e6 if row["currency"] == "GBP" else 0.0,
+        }
+        for row in rows
+        if _stands(row)
+    ]
+    assert found == sorted(expected, key=lambda purchase: tuple(purchase.values()))
+
+
+def _returned(row):
+    return min(row["total"], sum(refund["amount"] for refund in row["refunds"]))
 
 
 def _stands(row):

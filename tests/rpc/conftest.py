@@ -27,9 +27,10 @@ from tests.engines import empty
 class Client:
     """A stub of each service, on one channel."""
 
-    def __init__(self, channel: grpc.Channel, engine: Engine) -> None:
+    def __init__(self, channel: grpc.Channel, engine: Engine, settings: Settings) -> None:
         self.channel = channel
         self.engine = engine
+        self.settings = settings
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(channel)
         self.profile = profile_service_pb2_grpc.ProfileServiceStub(channel)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -63,11 +64,12 @@ def settings(endpoint: Endpoint, folder: Path, **given: object) -> Settings:
 def served(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """One service for all tests of a module, an engine at a time; it keeps what earlier tests left."""
     with ExitStack() as resources:
-        server = app.start(settings(engine.endpoint, tmp_path_factory.mktemp("data")), resources)
+        given = settings(engine.endpoint, tmp_path_factory.mktemp("data"))
+        server = app.start(given, resources)
         server.set_ready(True)
         options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         channel = resources.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}", options))
-        yield Client(channel, engine)
+        yield Client(channel, engine, given)
 
 
 @pytest.fixture

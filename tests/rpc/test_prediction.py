@@ -12,11 +12,19 @@ from google.longrunning import operations_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import PreconditionFailure
 
+from onefold.graph import policy
 from onefold.graph.model import Instant
+from onefold.graph.predictions import read_history, read_scores
+from onefold.graph.reader import Reader
+from onefold.ml.current import CurrentModel
+from onefold.ml.registry import Registry
 from onefold.service import convert
+from onefold.service.predictor import Predictor
+from onefold.service.scoring import score_everybody
 from onefold.v1 import identity_pb2, identity_service_pb2, record_pb2
 from onefold.v1 import prediction_service_pb2 as pb
 from onefold.v1 import profile_service_pb2 as profile_pb
+from tests import items as make
 from tests.engines import empty
 from tests.histories import END, HORIZON_DAYS, shop
 from tests.rpc.conftest import Client
@@ -202,7 +210,141 @@ def test_a_person_who_bought_nothing_has_no_score(trained: Client) -> None:
 
 def test_a_profile_carries_the_same_score(trained: Client) -> None:
     request = profile_pb.GetProfileRequest(subject=by_customer("crm:id-0002"))
-    assert trained.profile.GetProfile(request, timeout=30).churn == score(trained, by_customer("crm:id-0002"))
+    asked = score(trained, by_customer("crm:id-0002"))
+    asked.ClearField("identity_confidence")  # which is looked at only for who asks for a score
+    assert trained.profile.GetProfile(request, timeout=30).churn == asked
+
+
+def test_any_horizon_up_to_the_longest_is_answered_and_none_beyond(trained: Client) -> None:
+    asked = [
+        trained.prediction.ScoreChurn(
+            pb.ScoreChurnRequest(subject=by_customer("crm:id-0002"), horizon_days=days), timeout=30
+        )
+        for days in (1, 7, HORIZON_DAYS)
+    ]
+    assert [score.horizon_days for score in asked] == [1, 7, HORIZON_DAYS]
+    assert [s.probability for s in asked] == sorted((s.probability for s in asked), reverse=True)
+    request = pb.ScoreChurnRequest(subject=by_customer("crm:id-0002"), horizon_days=HORIZON_DAYS + 1)
+    status, _ = details(failure(lambda: trained.prediction.ScoreChurn(request, timeout=30)))
+    assert list(violations(status)) == ["horizon_days"]
+
+
+def test_a_score_tells_how_sure_it_is_that_the_person_is_one(trained: Client) -> None:
+    one, two = (score(trained, by_customer(f"crm:{who}")).identity_confidence for who in ("id-0002", "id-0001-0"))
+    assert (one.probability, one.share) == (1, 0)
+    assert 0.5 < two.probability < 1
+    assert 0 < two.share <= 0.5
+
+
+def test_a_model_of_less_than_a_year_says_so_with_every_score(trained: Client) -> None:
+    warnings = {w.caution: w.words for w in score(trained, by_customer("crm:id-0002")).warnings}
+    model = trained.prediction.GetModel(pb.GetModelRequest(name="models/churn-0001"), timeout=30)
+    days = (model.cutoff_time.seconds - model.first_order_time.seconds) // DAY + HORIZON_DAYS
+    assert (pb.CAUTION_SHORT_HISTORY in warnings) == (days < 365)
+    assert list(model.weaknesses) == [warnings[pb.CAUTION_SHORT_HISTORY]] if days < 365 else not model.weaknesses
+
+
+def test_everybody_is_streamed_with_the_score_that_each_gets_alone(trained: Client) -> None:
+    def streamed(after: str = "") -> dict[str, float]:
+        found: dict[str, float] = {}
+        for message in trained.prediction.StreamScores(pb.StreamScoresRequest(after=after), timeout=60):
+            found |= zip(message.identities, message.probabilities, strict=True)
+        return found
+
+    everybody = streamed()
+    assert list(everybody) == sorted(everybody)
+    assert len(everybody) == 400
+    alone = score(trained, by_customer("crm:id-0002"))
+    assert everybody[alone.identity] == pytest.approx(alone.probability, abs=1e-12)
+    middle = list(everybody)[150]
+    assert streamed(middle) == {id: p for id, p in everybody.items() if id > middle}
+
+
+def predictions(client: Client, subject: identity_pb2.Subject, horizon_days: int = 0) -> pb.Predictions:
+    request = pb.GetPredictionsRequest(subject=subject, horizon_days=horizon_days)
+    return client.prediction.GetPredictions(request, timeout=30)
+
+
+def test_all_predictions_of_a_person_agree_with_one_another(trained: Client) -> None:
+    found = predictions(trained, by_customer("crm:id-0002"))
+    assert found.churn == score(trained, by_customer("crm:id-0002"))
+    curve = {point.horizon_days: point.churn_probability for point in found.curve}
+    assert list(curve) == sorted(curve)
+    assert list(curve.values()) == sorted(curve.values(), reverse=True)
+    assert curve[HORIZON_DAYS] == pytest.approx(found.churn.probability, abs=1e-12)
+    assert found.value.total == pytest.approx(found.value.historic + found.value.predicted)
+    assert found.value.currency == "GBP"
+    assert found.expected_orders > 0
+    assert found.HasField("next_order") == (not found.abstentions)
+    assert [(p.product, "mug" in p.words or bool(p.words)) for p in found.next_products] == [("shop:mug", True)]
+    shorter = predictions(trained, by_customer("crm:id-0002"), 7)
+    assert shorter.value.predicted <= found.value.predicted
+    assert shorter.expected_orders < found.expected_orders
+
+
+def test_who_ordered_once_gets_no_next_order_and_is_told_why(trained: Client) -> None:
+    orders = shop()[0].to_pylist()
+    days = {row["identity"]: set() for row in orders}
+    for row in orders:
+        days[row["identity"]].add(row["placed_at"].date())
+    once = next(who for who, dates in days.items() if len(dates) == 1)
+    often = next(who for who, dates in days.items() if len(dates) > 3)
+    found = predictions(trained, by_identifier(f"email:{once}@example.org"))
+    assert [(a.what, "fewer than 2" in a.words) for a in found.abstentions] == [("next_order", True)]
+    assert not found.HasField("next_order")
+    assert not found.HasField("mean_gap_days")
+    due = predictions(trained, by_identifier(f"email:{often}@example.org")).next_order
+    first, middle, last = (convert.parse_timestamp(t) for t in (due.earliest_time, due.median_time, due.latest_time))
+    assert newest_order() <= first <= middle <= last <= newest_order() + 1 + HORIZON_DAYS * DAY * 1000
+
+
+def test_of_who_bought_nothing_or_is_unknown_nothing_is_predicted(trained: Client) -> None:
+    ingest(trained, customer("crm:window-shopper"))
+    for who, expected in (
+        ("crm:window-shopper", grpc.StatusCode.FAILED_PRECONDITION),
+        ("crm:404", grpc.StatusCode.NOT_FOUND),
+    ):
+        error = failure(lambda who=who: predictions(trained, by_customer(who)))
+        assert error.code() is expected
+
+
+def test_a_model_tells_its_measures_with_intervals_beside_its_baselines(trained: Client) -> None:
+    model = trained.prediction.GetModel(pb.GetModelRequest(name="models/churn-0001"), timeout=30)
+    assert model.kind == pb.MODEL_KIND_SMALL
+    assert model.choice
+    assert {gate.what for gate in model.gates if gate.there >= gate.needed} >= {"customers with an order"}
+    (auc,) = [m for m in model.measures if (m.part, m.name) == ("churn", "auc")]
+    assert auc.model.low <= auc.model.value <= auc.model.high
+    assert "rfm_logistic" in auc.baselines
+    assert sum(model.importance.values()) > 0
+
+
+def test_scores_are_kept_in_the_graph_and_anew_once_two_people_turn_out_to_be_one(trained: Client) -> None:
+    reader = Reader(trained.engine.driver, trained.engine.endpoint.database, policy.load())
+    writer = make.writer(trained.engine.endpoint, trained.engine.driver, policy.load())
+    predictor = Predictor(reader, CurrentModel(Registry(trained.settings.models_folder)), lambda: END)
+    done = score_everybody(writer, predictor, reader)
+    assert done.written == 400
+    one, two = (score(trained, by_customer(f"crm:{who}")).identity for who in ("id-0004", "id-0006"))
+    kept = read_scores(reader, [one, two])
+    assert kept[one].prediction.churn_probability == pytest.approx(
+        score(trained, by_customer("crm:id-0004")).probability, abs=1e-9
+    )
+    orders = kept[one].prediction.features["orders"] + kept[two].prediction.features["orders"]
+    ingest(trained, customer("app:2", "email:id-0004@example.org", "email:id-0006@example.org", seen=END // 1000))
+    merged = score(trained, by_customer("crm:id-0004")).identity
+    until = time.monotonic() + 60
+    while True:
+        found = read_scores(reader, [merged])
+        if merged in found and not found[merged].stale:
+            break
+        assert time.monotonic() < until, "nobody scored the merged person anew"
+        time.sleep(0.2)
+    assert found[merged].prediction.features["orders"] > max(
+        kept[who].prediction.features["orders"] for who in (one, two)
+    )
+    assert found[merged].prediction.features["orders"] <= orders  # order days, of which they may share some
+    assert len(read_history(reader, merged)) >= 2
 
 
 def test_an_unknown_model_is_not_found(trained: Client) -> None:
@@ -243,3 +385,10 @@ def test_one_training_at_a_time_and_a_repeat_gets_the_first(trained: Client) -> 
     assert [m.state for m in rest.models] == [pb.MODEL_STATE_SUPERSEDED]
     assert not rest.next_page_token
     assert score(trained, by_customer("crm:id-0002")).model == "models/churn-0002"
+    back = trained.prediction.PromoteModel(pb.PromoteModelRequest(name="models/churn-0001"), timeout=30)
+    assert back.state == pb.MODEL_STATE_ACTIVE
+    assert score(trained, by_customer("crm:id-0002")).model == "models/churn-0001"
+    unknown = failure(
+        lambda: trained.prediction.PromoteModel(pb.PromoteModelRequest(name="models/churn-9"), timeout=30)
+    )
+    assert unknown.code() is grpc.StatusCode.NOT_FOUND

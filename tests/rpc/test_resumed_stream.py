@@ -63,7 +63,7 @@ def deployed(client: Client, folder: Path, name: str, region: str, drops: str = 
         server = app.start(settings(client.engine.endpoint, folder / name, policy_file=file), resources)
         server.set_ready(True)
         channel = resources.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
-        yield Client(channel, client.engine)
+        yield Client(channel, client.engine, client.settings)
 
 
 def test_a_repeat_gets_its_first_answer_from_a_service_that_reads_items_otherwise(

@@ -38,7 +38,7 @@ def under_its_rules(scenario: Scenario, client: Client, folder: Path) -> Iterato
         server = app.start(settings(client.engine.endpoint, folder, policy_file=file), resources)
         server.set_ready(True)
         channel = resources.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
-        yield Client(channel, client.engine)
+        yield Client(channel, client.engine, client.settings)
 
 
 def subject(name: str) -> identity_pb2.Subject:

@@ -4,64 +4,13 @@ import pyarrow.compute as pc
 import pytest
 
 from onefold.graph.errors import InvalidInput, NotReady
-from onefold.ml import baselines, churn, features, panel
-from onefold.ml.churn import Needs
-from onefold.ml.metrics import calibration_error, measure
-from tests.histories import DAY, END, HORIZON_DAYS, NO_EVENTS, order, orders_table, shop, trained
+from onefold.ml import baselines, churn, features, trees
+from onefold.ml.gates import Needs
+from onefold.ml.inputs import ALL_KEYS, inputs
+from onefold.ml.panel import KEYS
+from tests.histories import DAY, END, HORIZON_DAYS, NO_EVENTS, order, orders_table, shop, small, trained
 
 NOW = 20_000 * DAY
-
-
-def population_since(first_order, customers=100):
-    return features.Population(customers, customers, customers, first_order, "GBP", 30.0)
-
-
-def test_snapshots_step_back_two_weeks_from_the_last_window_that_has_ended():
-    cutoffs = panel.snapshots(population_since(NOW - 200 * DAY), NOW, 90)
-    assert cutoffs[0] == NOW - 90 * DAY
-    assert set(np.diff(cutoffs)) == {-14 * DAY}
-    assert cutoffs[-1] >= NOW - 170 * DAY > cutoffs[-1] - 14 * DAY
-
-
-def test_no_snapshot_is_found_in_too_short_a_history():
-    assert panel.snapshots(population_since(NOW - 119 * DAY), NOW, 90) == ()
-    assert panel.snapshots(population_since(NOW - 120 * DAY), NOW, 90) == (NOW - 90 * DAY,)
-
-
-def test_a_large_base_gets_fewer_snapshots_over_the_same_time():
-    cutoffs = panel.snapshots(population_since(NOW - 730 * DAY, customers=100_000), NOW, 90)
-    assert 2 <= len(cutoffs) <= panel.MAX_ROWS // 100_000
-    assert cutoffs[0] - cutoffs[-1] > 365 * DAY
-
-
-def test_the_label_is_no_purchase_from_the_snapshot_to_the_day_before_its_end():
-    at, horizon = NOW - 30 * DAY, 30
-    rows = [order(name, at - DAY) for name in ("back-at-once", "back-last", "late", "gone", "void")]
-    rows += [
-        order("back-at-once", at),
-        order("back-last", NOW - 1),
-        order("late", NOW),
-        order("void", at + DAY, status="cancelled"),
-        order("new", at + DAY),
-    ]
-    orders = orders_table(rows)
-    built = panel.build(orders, NO_EVENTS, [at], horizon, features.population(orders, at))
-    names = features.compute(orders, NO_EVENTS, at, features.population(orders, at))["identity"].to_pylist()
-    assert dict(zip(names, built.churned.tolist(), strict=True)) == {
-        "back-at-once": False,
-        "back-last": False,
-        "gone": True,
-        "late": True,
-        "void": True,
-    }
-
-
-def test_each_customer_weighs_the_same_however_many_rows_they_have():
-    orders = orders_table([order("old", NOW - 100 * DAY), order("new", NOW - 45 * DAY)])
-    cutoffs = [NOW - day * DAY for day in (30, 60, 90)]
-    built = panel.build(orders, NO_EVENTS, cutoffs, 30, features.population(orders, NOW))
-    assert built.weight.sum() == pytest.approx(2.0)
-    assert np.bincount(built.customer, weights=built.weight).tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_the_model_beats_the_base_rate_on_the_window_it_never_saw():
@@ -78,8 +27,8 @@ def test_the_same_rows_in_any_order_give_the_same_bytes():
     orders, events = shop()
     shuffled = orders.take(np.random.default_rng(1).permutation(orders.num_rows))
     again = churn.train(shuffled, events, cutoff=END, created_at=END, horizon_days=HORIZON_DAYS)
-    assert again.text() == trained().text()
-    assert again.card == trained().card
+    assert again.files() == small().files()
+    assert again.card == small().card
 
 
 def before(orders, instant):
@@ -91,7 +40,7 @@ def test_nothing_from_the_cutoff_on_reaches_the_model():
     early = END - 60 * DAY
     whole = churn.train(orders, events, cutoff=early, created_at=0, horizon_days=HORIZON_DAYS)
     then = churn.train(before(orders, early), events, cutoff=early, created_at=0, horizon_days=HORIZON_DAYS)
-    assert whole.text() == then.text()
+    assert whole.files() == then.files()
     assert whole.card == then.card
 
 
@@ -102,22 +51,25 @@ def test_the_held_out_window_does_not_reach_the_rows_that_predict_it():
     then, then_test = churn.split(before(orders, held_out), events, held_out, HORIZON_DAYS)
     assert np.array_equal(train.values, then.values, equal_nan=True)
     assert np.array_equal(train.churned, then.churned)
+    assert np.array_equal(train.spend, then.spend)
     assert np.array_equal(test.values, then_test.values, equal_nan=True)
     assert then_test.churned.all()
     assert test.churned.mean() < 0.9
 
 
-def test_risk_never_falls_with_the_days_since_the_last_order():
+@pytest.mark.parametrize(("key", "days"), [("days_since_order", 1), ("horizon", -1)])
+def test_in_the_trees_risk_never_falls_with_silence_nor_rises_with_the_horizon(key, days):
     model = trained()
     orders, events = shop()
     table = features.compute(orders, events, END, model.card.population)
-    row = features.matrix(table, model.keys)[:50]
-    position = model.keys.index("days_since_order")
+    rows = inputs(model.parts.process, features.matrix(table, KEYS)[:50], 30)
     risks = []
-    for days in (1, 10, 30, 60, 120, 240):
-        row[:, position] = days
-        risks.append(model.booster.predict(row))
-    assert (np.diff(risks, axis=0) >= -1e-12).all()
+    for value in (1, 10, 30, 45, 60, 120, 240):
+        rows[:, ALL_KEYS.index(key)] = value
+        risks.append([trees.predict(booster, rows) for booster in model.parts.churn.boosters])
+    moves = days * np.diff(risks, axis=0)
+    assert (moves >= -1e-12).all()
+    assert (moves > 0).any()
 
 
 def test_too_little_data_is_refused_with_all_that_is_missing():
@@ -178,25 +130,42 @@ def test_what_progress_raises_ends_the_training(after):
         churn.train(*shop(), cutoff=END, created_at=END, horizon_days=HORIZON_DAYS, progress=progress)
 
 
-def test_metrics_of_a_perfect_and_of_a_constant_prediction():
-    happened = np.array([True, False, True, False])
-    perfect = measure(happened, np.array([1.0, 0.0, 1.0, 0.0]))
-    assert (perfect.auc, perfect.brier, perfect.ece, perfect.base_rate) == (1.0, 0.0, 0.0, 0.5)
-    constant = measure(happened, np.full(4, 0.5))
-    assert (constant.auc, constant.brier, constant.ece) == (0.5, 0.25, 0.0)
-    assert constant.log_loss == pytest.approx(np.log(2))
-
-
-def test_calibration_error_is_the_mean_distance_of_promise_and_outcome_by_bin():
-    probability = np.array([0.15, 0.15, 0.95, 1.0])
-    happened = np.array([False, True, True, True])
-    assert calibration_error(happened, probability) == pytest.approx((2 * 0.35 + 2 * 0.025) / 4)
-
-
 def test_the_baselines_learn_from_the_training_rows():
     orders, events = shop()
     train, test = churn.split(orders, events, END - HORIZON_DAYS * DAY, HORIZON_DAYS)
+    train = train.where(train.horizon == HORIZON_DAYS)
     assert set(baselines.base_rate(train, test)) == {train.churned.mean()}
     rfm = baselines.rfm_logistic(train, test)
     assert len(rfm) == len(test.churned)
     assert np.corrcoef(rfm, test.column("days_since_order"))[0, 1] > 0.5
+
+
+def test_a_small_shop_gets_the_small_model_and_one_large_enough_the_full():
+    assert (small().card.kind, trained().card.kind) == ("small", "full")
+    assert "customers with an order: 400 of 1001 needed" in small().card.choice
+    assert not small().parts.churn.boosters
+    shut = {gate.words for gate in small().card.gates if not gate.is_open}
+    assert "customers with an order: 400 of 1001 needed" in shut
+
+
+def test_every_part_is_measured_beside_its_baselines():
+    measured = trained().card.measured
+    assert set(measured) == {"churn", "spend", "typical", "next_order"}
+    for part in measured.values():
+        assert part.baselines.keys() == part.differences.keys()
+        for estimate in part.model.values():
+            assert estimate.low <= estimate.value <= estimate.high
+    rfm = measured["churn"].differences["rfm_logistic"]["auc"]
+    card = trained().card
+    assert rfm.value == pytest.approx(card.metrics.auc - card.baselines["rfm_logistic"].auc)
+
+
+def test_the_card_tells_what_matters_and_how_features_were_distributed():
+    card = trained().card
+    assert set(card.importance) == set(ALL_KEYS)
+    assert list(card.importance.values()) == sorted(card.importance.values(), reverse=True)
+    assert set(card.reference) == set(KEYS)
+    for distribution in card.reference.values():
+        assert sum(distribution.shares) + distribution.unknown == pytest.approx(1.0)
+    assert card.period[1] == END
+    assert card.horizons == (30, 60)

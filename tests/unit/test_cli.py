@@ -21,6 +21,7 @@ from onefold.graph.errors import (
     Unavailable,
     Violation,
 )
+from onefold.ml.catalogue import CATALOGUE
 from onefold.service.cli import app, importing, profiles, terminal
 from onefold.service.cli.query import parse_parameter
 from onefold.service.cli.subjects import in_words_of_the_command, parse_subject
@@ -43,6 +44,9 @@ COMMANDS = (
     ["policy", "check"],
     ["policy", "schema"],
     ["policy", "explain"],
+    ["features", "list"],
+    ["features", "show"],
+    ["features", "export"],
 )
 IDENTITY = "01a20756-25fe-708c-8f06-4e68615d3aaa"
 
@@ -402,3 +406,30 @@ def test_a_profile_fits_a_narrow_terminal_and_loses_no_word(width: int) -> None:
     together = re.sub(r"\s+", "", text)
     for words in ("ann@example.org", "customer:crm:17", "order:shop:G-1", IDENTITY[:8]):
         assert words in together
+
+
+def test_features_are_listed_and_shown_in_full(onefold) -> None:
+    listed = json.loads(onefold("features", "list", "--json").out)
+    assert [feature["key"] for feature in listed] == [feature.key for feature in CATALOGUE]
+    table = onefold("features", "list").out
+    assert all(feature.key in table for feature in CATALOGUE)
+    shown = onefold("features", "show", "orders_30d").out
+    for words in ("order days in the last 30 days", "whole number", "count(*) FILTER (age <= 30)", "before the cutoff"):
+        assert words in shown
+    assert json.loads(onefold("features", "show", "orders_30d", "--json").out) in listed
+
+
+def test_an_unknown_feature_is_told_with_the_nearest(onefold, tmp_path: Path) -> None:
+    for command in (["show", "days_since_orders"], ["export", "x.csv", "--feature", "days_since_orders"]):
+        ran = onefold("features", *command)
+        assert (ran.code, ran.out) == (4, "")
+        assert ran.err.startswith("error: no feature is known as 'days_since_orders': is days_since_order or ")
+    assert "`onefold features list` lists all" in onefold("features", "show", "§§").err
+
+
+def test_features_go_only_to_a_file_of_a_known_kind_and_from_a_graph_that_is_there(onefold, tmp_path: Path) -> None:
+    ran = onefold("features", "export", "out.xlsx")
+    assert (ran.code, ran.err) == (2, "error: FILE: out.xlsx should end in one of .csv, .json, .jsonl, .parquet\n")
+    ran = onefold("features", "export", str(tmp_path / "out.csv"))
+    assert (ran.code, ran.err) == (2, f"error: --data-folder: there is no graph in {tmp_path / 'data'}\n")
+    assert not (tmp_path / "out.csv").exists()

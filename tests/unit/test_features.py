@@ -8,8 +8,8 @@ import pytest
 
 from onefold.graph.errors import InvalidInput
 from onefold.ml import catalogue, columns, features
-from onefold.ml.catalogue import CATALOGUE, Source
-from tests.histories import DAY, NO_EVENTS, event, events_table, order, orders_table, row_of
+from onefold.ml.catalogue import CATALOGUE, Source, ValueType
+from tests.histories import DAY, END, NO_EVENTS, event, events_table, order, orders_table, row_of, shop
 
 NOW = 20_000 * DAY
 
@@ -124,7 +124,7 @@ def test_a_value_is_the_same_to_the_last_bit_in_whatever_order_rows_come():
         0, "identity", pa.array(np.char.mod("id-%d", random.integers(0, 800, count)))
     )
     placed = pa.array(NOW - random.integers(1, 1_500 * DAY, count)).cast(columns.INSTANT)
-    orders = orders.set_column(2, "placed_at", placed)
+    orders = orders.set_column(orders.schema.get_field_index("placed_at"), "placed_at", placed)
     known = features.population(orders, NOW)
     shuffled = orders.take(random.permutation(count))
     assert features.population(shuffled, NOW) == known
@@ -204,3 +204,15 @@ def test_a_derived_feature_changes_with_the_features_it_names(monkeypatch):
     monkeypatch.setitem(catalogue.BY_KEY, "days_since_order", other)
     differing = {feature.key for feature in CATALOGUE if feature.fingerprint != before[feature.key]}
     assert differing == {"gap_expected", "overdue", "overdue_longest", "quiet_share"}
+
+
+def test_a_feature_that_counts_is_a_whole_number_and_no_other_is_called_so():
+    orders, events = shop()
+    table = features.compute(orders, events, END - DAY // 3, features.population(orders, END))
+    for feature in CATALOGUE:
+        values = table[feature.key].drop_null().to_numpy()
+        if feature.type is ValueType.WHOLE:
+            assert (values == values.round()).all(), feature.key
+    whole = {feature.key for feature in CATALOGUE if feature.type is ValueType.WHOLE}
+    assert {"orders", "orders_30d", "returned_orders", "order_channels", "carts_90d"} <= whole
+    assert not {"coupon_share", "days_since_order", "gap_variation", "orders_faded_7d"} & whole

@@ -11,7 +11,7 @@ from onefold.graph.errors import NotFound, NotReady
 from onefold.ml import catalogue, features
 from onefold.ml.registry import Registry
 from onefold.ml.score import score
-from tests.histories import END, shop, trained
+from tests.histories import END, shop, small, trained
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_model_comes_back_as_it_was_saved(registry):
     loaded = registry.load(model_id)
     assert model_id == "churn-0001"
     assert loaded.card == trained().card
-    assert loaded.text() == trained().text()
+    assert loaded.files() == trained().files()
     orders, events = shop()
     table = features.compute(orders, events, END, loaded.card.population)
     assert np.array_equal(score(loaded, table).log_odds, score(trained(), table).log_odds)
@@ -48,7 +48,9 @@ def test_a_model_comes_back_as_it_was_saved(registry):
 def test_the_same_model_is_stored_as_the_same_bytes(registry, folder):
     first, second = (folder / registry.save(trained()) for _ in range(2))
     assert first.name != second.name
-    for name in ("booster.txt", "model.json", "SHA256SUMS"):
+    names = {path.name for path in first.iterdir()}
+    assert {"model.json", "SHA256SUMS", "churn.json", "churn_free.txt"} < names
+    for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
@@ -66,7 +68,7 @@ def test_promotion_switches_and_switches_back(registry):
     assert [(entry.id, entry.is_current) for entry in registry.entries()] == [(first, True), (second, False)]
 
 
-@pytest.mark.parametrize("name", ["booster.txt", "model.json"])
+@pytest.mark.parametrize("name", ["churn_free.txt", "process.json", "model.json"])
 def test_a_changed_byte_is_refused(registry, folder, name):
     model_id = registry.save(trained())
     file = folder / model_id / name
@@ -77,7 +79,7 @@ def test_a_changed_byte_is_refused(registry, folder, name):
         registry.load(model_id)
 
 
-@pytest.mark.parametrize("name", ["booster.txt", "model.json", "SHA256SUMS"])
+@pytest.mark.parametrize("name", ["churn_free.txt", "spend.json", "model.json", "SHA256SUMS"])
 def test_a_half_written_model_is_refused_naming_what_is_missing(registry, folder, name):
     model_id = registry.save(trained())
     (folder / model_id / name).unlink()
@@ -87,7 +89,7 @@ def test_a_half_written_model_is_refused_naming_what_is_missing(registry, folder
 
 def test_a_cut_file_is_refused(registry, folder):
     model_id = registry.save(trained())
-    os.truncate(folder / model_id / "booster.txt", 1000)
+    os.truncate(folder / model_id / "churn_residual.txt", 1000)
     with pytest.raises(NotReady, match="damaged"):
         registry.load(model_id)
 
@@ -95,7 +97,7 @@ def test_a_cut_file_is_refused(registry, folder):
 def test_a_refused_model_is_not_promoted_and_the_current_one_stays(registry, folder):
     good, bad = registry.save(trained()), registry.save(trained())
     registry.promote(good)
-    (folder / bad / "booster.txt").write_text("tree")
+    (folder / bad / "churn_residual.txt").write_text("tree")
     with pytest.raises(NotReady):
         registry.promote(bad)
     assert registry.current_id() == good
@@ -124,20 +126,40 @@ def test_a_feature_added_to_the_catalogue_leaves_a_model_valid(registry, monkeyp
 def test_a_card_of_another_format_is_refused(registry, folder):
     model_id = registry.save(trained())
 
-    def next_format(card):
-        return json.dumps({**json.loads(card), "format": 2}).encode()
+    def old_format(card):
+        return json.dumps({**json.loads(card), "format": 1}).encode()
 
-    rewrite(folder / model_id, "model.json", next_format)
+    rewrite(folder / model_id, "model.json", old_format)
     with pytest.raises(NotReady, match="another version"):
         registry.load(model_id)
 
 
 def test_trees_that_lightgbm_cannot_read_are_refused(registry, folder, capfd):
     model_id = registry.save(trained())
-    rewrite(folder / model_id, "booster.txt", lambda _: b"no trees here")
+    rewrite(folder / model_id, "churn_residual.txt", lambda _: b"no trees here")
     with pytest.raises(NotReady, match="no LightGBM model"):
         registry.load(model_id)
     capfd.readouterr()
+
+
+def test_terms_of_another_version_are_refused(registry, folder):
+    model_id = registry.save(trained())
+
+    def other_terms(linear):
+        document = json.loads(linear)
+        document["terms"].popitem()
+        return json.dumps(document).encode()
+
+    rewrite(folder / model_id, "churn.json", other_terms)
+    with pytest.raises(NotReady, match=r"churn\.json has other terms than this version"):
+        registry.load(model_id)
+
+
+def test_a_small_model_comes_back_without_trees_of_churn(registry):
+    loaded = registry.load(registry.save(small()))
+    assert loaded.files() == small().files()
+    assert loaded.card == small().card
+    assert loaded.parts.churn.boosters == ()
 
 
 @pytest.mark.parametrize("model_id", ["churn-0009", "../churn-0001", "", ".", "churn-1"])
@@ -149,14 +171,14 @@ def test_an_unknown_id_is_not_found(registry, model_id):
 
 def test_a_save_that_crashed_leaves_no_model_behind(registry, folder):
     (folder / ".incoming-dead").mkdir(parents=True)
-    (folder / ".incoming-dead" / "booster.txt").write_text("tree")
+    (folder / ".incoming-dead" / "churn_residual.txt").write_text("tree")
     assert registry.entries() == []
     assert registry.save(trained()) == "churn-0001"
 
 
 def test_a_save_that_fails_leaves_nothing_behind(registry, folder):
-    broken = dataclasses.replace(trained(), booster=None)
-    with pytest.raises(AttributeError):
+    broken = dataclasses.replace(trained(), parts=None)
+    with pytest.raises((AttributeError, TypeError)):
         registry.save(broken)
     assert list(folder.iterdir()) == []
 

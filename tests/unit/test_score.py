@@ -7,9 +7,10 @@ import pytest
 
 from onefold.graph.errors import InvalidInput
 from onefold.ml import features
-from onefold.ml.catalogue import BY_KEY, CATALOGUE
-from onefold.ml.score import in_words, reasons, score
-from tests.histories import END, shop, trained
+from onefold.ml.catalogue import CATALOGUE
+from onefold.ml.inputs import described, inputs
+from onefold.ml.score import curve, in_words, reasons, score
+from tests.histories import END, HORIZON_DAYS, shop, small, trained
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +29,41 @@ def with_value(table, key, value):
     return table.set_column(table.schema.names.index(key), key, column)
 
 
-def test_contributions_and_base_sum_to_the_log_odds_of_the_trees(table, scores):
-    raw = trained().booster.predict(features.matrix(table, trained().keys), raw_score=True)
-    assert np.abs(scores.contributions.sum(axis=1) + scores.base_log_odds - raw).max() <= 1e-9
-    assert np.array_equal(scores.log_odds, raw)
+@pytest.mark.parametrize("model", [trained, small])
+@pytest.mark.parametrize("days", [1, 5, 14, 29, 30, 45, 60])
+def test_contributions_and_base_sum_to_the_log_odds(table, model, days):
+    scores = score(model(), table, days)
+    assert np.abs(scores.contributions.sum(axis=1) + scores.base_log_odds - scores.log_odds).max() <= 1e-9
+
+
+def test_the_log_odds_are_those_of_the_parts(table, scores):
+    parts = trained().parts
+    known = inputs(parts.process, features.matrix(table, trained().keys), HORIZON_DAYS)
+    shorter = inputs(parts.process, features.matrix(table, trained().keys), 30)
+    assert np.allclose(scores.log_odds, np.minimum(parts.churn.predict(known), parts.churn.predict(shorter)))
+
+
+@pytest.mark.parametrize("model", [trained, small])
+def test_more_days_never_make_a_purchase_less_likely(table, model):
+    days = [1, 2, 7, 10, 14, 20, 29, 30, 31, 45, 59, 60]
+    rates = curve(model(), table, days)
+    assert (np.diff(rates, axis=1) >= -1e-12).all()
+    assert (rates[:, -1] > rates[:, 0]).all()
+
+
+def test_the_curve_and_the_score_are_one(table):
+    rates = curve(trained(), table, [10, 45, 60])
+    for column, days in enumerate((10, 45, 60)):
+        alone = score(trained(), table, days, contributions=False)
+        assert rates[:, column] == pytest.approx(1.0 - alone.probability, abs=1e-12)
+
+
+@pytest.mark.parametrize("days", [0, -3, 61])
+def test_a_horizon_that_the_model_has_not_learned_is_refused(table, days):
+    with pytest.raises(InvalidInput, match="must be from 1 to 60"):
+        score(trained(), table, days)
+    with pytest.raises(InvalidInput, match="must be from 1 to 60"):
+        curve(trained(), table, [30, days])
 
 
 def test_the_probability_is_the_sigmoid_of_the_log_odds(scores):
@@ -94,9 +126,9 @@ def test_reasons_told_and_untold_add_up_to_the_score(scores):
         assert len({reason.topic for reason in told.reasons}) == 3
 
 
-def test_all_reasons_leave_nothing_over(scores):
+def test_all_reasons_leave_over_only_how_far_ahead_was_asked(scores):
     everything = reasons(scores, 0, top=None)
-    assert everything.other == 0
+    assert everything.other == scores.contributions[0, scores.keys.index("horizon")]
     assert {reason.topic for reason in everything.reasons} == {feature.topic for feature in CATALOGUE}
 
 
@@ -123,7 +155,7 @@ def test_reasons_speak_a_marketers_words(scores):
 
 def test_every_feature_has_words_for_known_and_for_unknown_values(scores):
     known = dict.fromkeys(scores.keys, 2.0)
-    for key in scores.keys:
+    for key in scores.keys[:-1]:
         assert "{" not in said_of(scores, key, **known)
         assert "unknown" not in said_of(scores, key, **known)
         assert said_of(scores, key)
@@ -154,6 +186,6 @@ def test_the_leading_feature_of_a_reason_pulls_its_way(scores):
     for row in range(0, len(scores.identities), 53):
         by_key = dict(zip(scores.keys, scores.contributions[row], strict=True))
         for reason in reasons(scores, row, top=None).reasons:
-            same_topic = [by_key[key] for key in by_key if BY_KEY[key].topic == reason.topic]
+            same_topic = [by_key[key] for key in by_key if described(key).topic == reason.topic]
             pull = max(same_topic) if reason.contribution >= 0 else min(same_topic)
             assert by_key[reason.feature] == pull

@@ -1,7 +1,8 @@
-"""Orders and events of all identities, or of some, as columns: what models and notebooks compute from.
+"""Orders, their lines and events of all identities, or of some, as columns: what models and notebooks compute from.
 
 Whom a row belongs to is what the graph says now; what a row says is as of an instant, as far as the graph keeps
-history: refunds do, an order's status does not.
+history: refunds do, an order's status does not. ``record`` is what ties a row to a person, so that rows can be
+attributed by another partition: :func:`onefold.ml.columns.attributed`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ INSTANT: Final = pa.timestamp("ms", "UTC")
 ORDERS: Final = pa.schema(
     [
         pa.field("identity", pa.string(), nullable=False),
+        pa.field("record", pa.string(), nullable=False),
         pa.field("order", pa.string(), nullable=False),
         pa.field("placed_at", INSTANT, nullable=False),
         pa.field("currency", pa.string(), nullable=False),
@@ -33,31 +35,60 @@ ORDERS: Final = pa.schema(
         pa.field("has_coupon", pa.bool_(), nullable=False),
     ]
 )
-"""One row per order; ``total`` and a refund's ``amount`` are micros of ``currency``, ``channel`` may be empty."""
+"""One row per order; ``record`` is its customer's name or, of a guest order, its own; ``total`` and a refund's
+``amount`` are micros of ``currency``, ``channel`` may be empty."""
 
 EVENTS: Final = pa.schema(
     [
         pa.field("identity", pa.string(), nullable=False),
+        pa.field("record", pa.string(), nullable=False),
         pa.field("type", pa.string(), nullable=False),
         pa.field("at", INSTANT, nullable=False),
         pa.field("channel", pa.string(), nullable=False),
     ]
 )
-"""One row per event; ``channel`` may be empty."""
+"""One row per event; ``record`` is the name of its customer or the key of its device; ``channel`` may be empty."""
+
+LINES: Final = pa.schema(
+    [
+        pa.field("identity", pa.string(), nullable=False),
+        pa.field("order", pa.string(), nullable=False),
+        pa.field("placed_at", INSTANT, nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("product", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("quantity", pa.int64(), nullable=False),
+    ]
+)
+"""One row per line of an order; ``product`` is the product's key, ``name`` and ``category`` may be empty."""
 
 _ORDERS: Final = f"""
 {OWNERS}
 {orders_of("true")}
 CALL (placed) {{
-  UNWIND placed AS p WITH p[0] AS o WHERE o.placed_at.epochMillis < $as_of
+  UNWIND placed AS p WITH p[0] AS o, coalesce('customer:' + p[1], 'order:' + p[0].key) AS record
+  WHERE o.placed_at.epochMillis < $as_of
   CALL (o) {{
     MATCH (o)-[l:CONTAINS]->(p:Product)
     RETURN count(*) AS lines, sum(l.quantity) AS units, count(DISTINCT p) AS products
   }}
-  RETURN collect([o.key, o.placed_at.epochMillis, o.currency, o.total_micros,
+  RETURN collect([record, o.key, o.placed_at.epochMillis, o.currency, o.total_micros,
     COLLECT {{ MATCH (o)-[:REFUNDED]->(f:Refund) WHERE f.at.epochMillis < $as_of
       RETURN {{at: f.at.epochMillis, amount: f.amount_micros}} }},
     lines, units, products, o.status, coalesce(o.channel, ''), size(coalesce(o.coupons, [])) > 0]) AS rows
+}}
+WITH i, rows WHERE size(rows) > 0
+RETURN i.id, rows
+"""
+
+_LINES: Final = f"""
+{OWNERS}
+{orders_of("true")}
+CALL (placed) {{
+  UNWIND placed AS p WITH p[0] AS o WHERE o.placed_at.epochMillis < $as_of
+  MATCH (o)-[l:CONTAINS]->(p:Product)
+  RETURN collect([o.key, o.placed_at.epochMillis, o.status, p.key, p.name, p.category, l.quantity]) AS rows
 }}
 WITH i, rows WHERE size(rows) > 0
 RETURN i.id, rows
@@ -67,7 +98,8 @@ _EVENTS: Final = f"""
 {OWNERS}
 CALL (customers, devices) {{
   {events_of("true")} WHERE e.at.epochMillis < $as_of
-  RETURN collect([e.type, e.at.epochMillis, coalesce(e.channel, '')]) AS rows
+  RETURN collect([CASE WHEN n:Device THEN n.key ELSE 'customer:' + n.key END,
+    e.type, e.at.epochMillis, coalesce(e.channel, '')]) AS rows
 }}
 WITH i, rows WHERE size(rows) > 0
 RETURN i.id, rows
@@ -88,6 +120,15 @@ def orders(reader: Reader, as_of: Instant, identities: Sequence[str] | None = No
     In no order. Raises DeadlineExceeded, and Unavailable when the engine can't be reached or goes away.
     """
     return _table(reader, _ORDERS, ORDERS, as_of, identities)
+
+
+def lines(reader: Reader, as_of: Instant, identities: Sequence[str] | None = None) -> pa.Table:
+    """The lines of the orders placed before ``as_of``, in the columns of :data:`LINES`.
+
+    All of them or, with ``identities``, those of the identities of these (current) ids.
+    In no order; an order without lines has none. Raises as :func:`orders` does.
+    """
+    return _table(reader, _LINES, LINES, as_of, identities)
 
 
 def events(reader: Reader, as_of: Instant, identities: Sequence[str] | None = None) -> pa.Table:

@@ -179,9 +179,16 @@ READ_EVENTS: Final = "UNWIND $events AS k MATCH (e:Event {key: k}) RETURN e.key"
 
 SPLIT_IDENTITIES: Final = "UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.split = true"
 
-ERASE_IDENTITIES: Final = """
-UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.erased_at = datetime({epochMillis: $now})
+IDENTITY_ALONE: Final = """id: {0}.id, anonymous: {0}.anonymous, created_at: {0}.created_at, split: {0}.split,
+  lock: {0}.lock"""
+"""What an identity has of its own; all else on it was written by scoring (:mod:`onefold.graph.predictions`)."""
+
+ERASE_IDENTITIES: Final = f"""
+UNWIND $rows AS id MATCH (i:Identity {{id: id}})
+SET i = {{{IDENTITY_ALONE.format("i")}, erased_at: datetime({{epochMillis: $now}})}}
+WITH i MATCH (i)<-[:MERGED_INTO*0..1]-(older) MATCH (older)-[:SCORED]->(s:Score) DETACH DELETE s
 """
+"""With all that was ever predicted of them, and of those that had merged into them."""
 
 NAME_IDENTITIES: Final = "UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.anonymous = false"
 
@@ -505,16 +512,17 @@ MATCH (x:Expiry) WHERE x.due_at <= datetime({epochMillis: $now})
 RETURN x.a, x.b, x.said_at.epochMillis ORDER BY x.due_at LIMIT $limit
 """
 
-RETIRE_IDENTITIES: Final = """
-UNWIND $rows AS r MATCH (old:Identity {id: r[0]}), (new:Identity {id: r[1]})
-SET old.merged_into = r[1]
-CREATE (old)-[:MERGED_INTO {at: datetime({epochMillis: $now}), decision: r[2]}]->(new)
+RETIRE_IDENTITIES: Final = f"""
+UNWIND $rows AS r MATCH (old:Identity {{id: r[0]}}), (new:Identity {{id: r[1]}})
+SET old = {{{IDENTITY_ALONE.format("old")}, merged_into: r[1]}}
+CREATE (old)-[:MERGED_INTO {{at: datetime({{epochMillis: $now}}), decision: r[2]}}]->(new)
 WITH old, new MATCH (older:Identity)-[m:MERGED_INTO]->(old)
 SET older.merged_into = new.id
-CREATE (older)-[:MERGED_INTO {at: m.at, decision: m.decision}]->(new)
+CREATE (older)-[:MERGED_INTO {{at: m.at, decision: m.decision}}]->(new)
 DELETE m
 """
-"""Retires identities; those that had merged into them point to the survivor at once, so no chain ever grows."""
+"""Retires identities, and takes their scores from them: nobody who counts people by these is to count them. Those that
+had merged into them point to the survivor at once, so no chain ever grows."""
 
 LOCK_LOG: Final = """
 MERGE (h:DecisionLog {key: 'head'}) SET h.lock = $lock

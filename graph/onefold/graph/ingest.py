@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import neo4j
 from neo4j.exceptions import (
@@ -56,6 +56,8 @@ from onefold.graph.turns import Turn
 ATTEMPTS: Final = 30
 _BACKOFF_S: Final = 0.005
 _LONGEST_BACKOFF_S: Final = 0.5
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,18 @@ def ingest(writer: Writer, batches: Sequence[Batch], seconds: float | None = Non
     Raises DeadlineExceeded after ``seconds``, Conflict when it lost too many races, Unavailable when the engine
     can't be reached. After DeadlineExceeded and Unavailable the items may or may not be in the graph: send them again.
     """
+    return until_committed(writer, lambda until: _attempt(writer, batches, until), seconds)
+
+
+def until_committed(writer: Writer, attempt: Callable[[float | None], _T], seconds: float | None) -> _T:
+    """What an attempt gives that commits a transaction; another is made where that can help. It is told when, on the
+    monotonic clock, whoever asks has gone. Raises as :func:`ingest` does."""
     until = None if seconds is None else time.monotonic() + seconds
-    for attempt in range(ATTEMPTS):
+    for number in range(ATTEMPTS):
         if until is not None and time.monotonic() >= until:
             raise _too_late()
         try:
-            return _attempt(writer, batches, until)
+            return attempt(until)
         except store.StaleRead:
             error: Exception | None = None
         except ConstraintError as err:
@@ -150,7 +158,7 @@ def ingest(writer: Writer, batches: Sequence[Batch], seconds: float | None = Non
                 raise
             error = err
         writer.on_retry(type(error).__name__ if error else "StaleRead")
-        pause = min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S) * random.uniform(0.5, 1.5)
+        pause = min(_BACKOFF_S * 2**number, _LONGEST_BACKOFF_S) * random.uniform(0.5, 1.5)
         time.sleep(pause if until is None else max(0.0, min(pause, until - time.monotonic())))
     if isinstance(error, ServiceUnavailable | SessionExpired):
         raise Unavailable("the graph engine can't be reached") from error
@@ -165,14 +173,14 @@ def rehearse(writer: Writer, batches: Sequence[Batch]) -> list[Answer]:
     """What :func:`ingest` would answer to these batches one after the other; nothing of it stays. The engine keeps its
     plans of the statements, which are what a first batch waits for. Raises what the driver raises.
     """
-    with _transaction(writer, None) as tx:
+    with transaction(writer, None) as tx:
         answers = [answer for batch in batches for answer in _work(tx, writer, [batch])[0]]
         tx.rollback()
     return answers
 
 
 def _attempt(writer: Writer, batches: Sequence[Batch], until: float | None) -> list[Answer]:
-    with _transaction(writer, until) as tx:
+    with transaction(writer, until) as tx:
         answers, (component, records) = _work(tx, writer, batches)
         tx.commit()
     if records >= writer.policy.max_component:
@@ -181,7 +189,8 @@ def _attempt(writer: Writer, batches: Sequence[Batch], until: float | None) -> l
 
 
 @contextmanager
-def _transaction(writer: Writer, until: float | None) -> Iterator[neo4j.Transaction]:
+def transaction(writer: Writer, until: float | None) -> Iterator[neo4j.Transaction]:
+    """A transaction in a writer's turn, which the engine is to end at ``until``; the caller commits it."""
     seconds = None if until is None else max(0.001, until - time.monotonic())
     with (
         writer.turn(until),

@@ -11,7 +11,7 @@ import neo4j
 
 from onefold.graph.errors import Conflict
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 _KEYS: Final = {
     "Schema": "key",
@@ -29,6 +29,7 @@ _KEYS: Final = {
     "DecisionLog": "key",
     "Request": "key",
     "Expiry": "key",
+    "Score": "key",
 }
 
 _INDEXES: Final = (
@@ -41,6 +42,7 @@ _INDEXES: Final = (
     ("Expiry", "due_at"),
     ("Request", "at"),
     ("Version", "customer"),
+    ("Identity", "scores_sequence"),
 )
 
 

@@ -13,9 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
+
+from onefold.graph.errors import NotFound
 
 
 class Source(StrEnum):
@@ -36,6 +39,14 @@ class Source(StrEnum):
     """One row per identity: the features of the other two relations, and those listed before."""
 
 
+class ValueType(StrEnum):
+    """What kind of number a feature is; all of them are computed, stored and handed to models as float64."""
+
+    WHOLE = "whole number"
+    """It counts rows."""
+    REAL = "real number"
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One figure about an identity as of a cutoff; unknown is NULL (NaN to a model), never a guess."""
@@ -53,6 +64,13 @@ class Feature:
     """How a reason says it; names features in braces."""
     otherwise: str = "not known yet"
     """How a reason says it when a feature named in ``words`` is unknown."""
+    owner: str = "Onefold"
+    """Who answers for the definition, and is asked before it changes."""
+
+    @property
+    def type(self) -> ValueType:
+        """What kind of number it is."""
+        return ValueType.WHOLE if _COUNT.fullmatch(self.formula) else ValueType.REAL
 
     @property
     def as_of(self) -> str:
@@ -69,33 +87,43 @@ class Feature:
 
 
 _NAME: Final = re.compile(r"[a-z_0-9]+")
+_COUNT: Final = re.compile(r"count\((\*|DISTINCT \w+)\)( FILTER \([^()]*\))?")
+
+PURCHASES: Final = """
+    refunded AS (
+        SELECT
+            *,
+            epoch_ms(placed_at) AS placed,
+            floor(epoch_ms(placed_at) / 86400000.0)::BIGINT AS day,
+            [r.amount FOR r IN refunds IF epoch_ms(r."at") < as_of] AS amounts,
+            [r.amount FOR r IN refunds
+                IF epoch_ms(r."at") < as_of
+                AND floor(epoch_ms(r."at") / 86400000.0) = floor(epoch_ms(placed_at) / 86400000.0)
+            ] AS amounts_at_once
+        FROM orders JOIN cutoffs ON epoch_ms(placed_at) < as_of
+        WHERE status <> 'cancelled' AND total > 0
+    ),
+    purchases AS (
+        SELECT
+            *,
+            least(coalesce(list_sum(amounts), 0), total)::BIGINT AS returned,
+            currency = $currency AS home
+        FROM refunded
+        WHERE coalesce(list_sum(amounts_at_once), 0) < total
+    )
+"""
+"""The orders that are purchases, as common table expressions of a DuckDB query over the table of orders: ``purchases``
+has the columns of :data:`onefold.ml.columns.ORDERS` with ``placed`` (milliseconds), ``day``, ``returned`` (micros given
+back before the cutoff) and ``home`` (in the main currency?) beside them, once per cutoff. Parameters as in
+:data:`RELATIONS`."""
 
 RELATIONS: Final = {
-    Source.ORDER_DAYS: """
-        WITH refunded AS (
-            SELECT
-                *,
-                epoch_ms(placed_at) AS placed,
-                floor(epoch_ms(placed_at) / 86400000.0)::BIGINT AS day,
-                [r.amount FOR r IN refunds IF epoch_ms(r."at") < $as_of] AS amounts,
-                [r.amount FOR r IN refunds
-                    IF epoch_ms(r."at") < $as_of
-                    AND floor(epoch_ms(r."at") / 86400000.0) = floor(epoch_ms(placed_at) / 86400000.0)
-                ] AS amounts_at_once
-            FROM orders
-            WHERE epoch_ms(placed_at) < $as_of AND status <> 'cancelled' AND total > 0
-        ),
-        purchases AS (
-            SELECT
-                *,
-                least(coalesce(list_sum(amounts), 0), total)::BIGINT AS returned,
-                currency = $currency AS home
-            FROM refunded
-            WHERE coalesce(list_sum(amounts_at_once), 0) < total
-        ),
+    Source.ORDER_DAYS: f"""
+        WITH {PURCHASES},
         by_day AS (
             SELECT
                 identity,
+                as_of,
                 day,
                 max(placed) AS latest,
                 ((min(placed) - day * 86400000) // 3600000) AS hour,
@@ -108,28 +136,29 @@ RELATIONS: Final = {
                 bool_or(has_coupon) AS coupon,
                 arg_min(channel, (placed, "order")) AS shop
             FROM purchases
-            GROUP BY identity, day
+            GROUP BY identity, as_of, day
         )
         SELECT
             *,
-            $as_of / 86400000.0 - day AS age,
+            as_of / 86400000.0 - day AS age,
             isodow(make_date(day::INTEGER)) >= 6 AS weekend,
-            day - lag(day) OVER (PARTITION BY identity ORDER BY day) AS gap
+            day - lag(day) OVER (PARTITION BY identity, as_of ORDER BY day) AS gap
         FROM by_day
     """,
     Source.EVENTS: r"""
         SELECT
             identity,
-            ($as_of - epoch_ms("at")) / 86400000.0 AS age,
+            as_of,
+            (as_of - epoch_ms("at")) / 86400000.0 AS age,
             regexp_matches(type, '(^|[._])views?$') AS viewed,
             regexp_matches(type, '(^|[._])carts?$') AS carted,
             channel
-        FROM events
-        WHERE epoch_ms("at") < $as_of
+        FROM events JOIN cutoffs ON epoch_ms("at") < as_of
     """,
 }
-"""What the relations of :class:`Source` hold, as DuckDB queries over the tables of :mod:`onefold.ml.columns`.
-``$as_of`` is the cutoff in milliseconds, ``$currency`` the population's main currency."""
+"""What the relations of :class:`Source` hold, as DuckDB queries over the tables of :mod:`onefold.ml.columns` and a
+table ``cutoffs``, whose column ``as_of`` (milliseconds) each row carries. ``$currency`` is the population's main
+currency."""
 
 _AS_OF: Final = {
     Source.ORDER_DAYS: "orders placed, and refunds given, before the cutoff",
@@ -317,6 +346,15 @@ CATALOGUE: Final[tuple[Feature, ...]] = (
         "avg(value) / 1e6",
         "spend",
         "spends {order_value_mean} per order",
+        "has not bought in the main currency",
+    ),
+    _orders(
+        "order_value_typical",
+        "geometric mean of what was charged per order day, main currency",
+        "amount",
+        "exp(sum(round(ln(value / 1e6) * 1e9)::BIGINT) / 1e9 / count(value))",
+        "spend",
+        "typically spends {order_value_typical} per order",
         "has not bought in the main currency",
     ),
     _orders(
@@ -531,3 +569,11 @@ def fingerprint(features: Iterable[Feature] = CATALOGUE) -> str:
 def of_source(source: Source) -> tuple[Feature, ...]:
     """The features that speak about one relation."""
     return tuple(feature for feature in CATALOGUE if feature.source is source)
+
+
+def named(key: str) -> Feature:
+    """The feature of this key. Raises :class:`NotFound`, which names the nearest keys there are."""
+    if key in BY_KEY:
+        return BY_KEY[key]
+    near = get_close_matches(key, BY_KEY, n=3, cutoff=0.5)
+    raise NotFound("feature", key, f"is {' or '.join(near)} meant?" if near else "`onefold features list` lists all")

@@ -1,51 +1,45 @@
-"""Training a churn model: will a customer make no purchase within the horizon?
+"""Training: one model of churn, value and the next order, for all horizons up to the longest.
 
-The recipe is fitted twice. First on the snapshots whose outcome windows ended one horizon before the cutoff,
-so that the last horizon is a test that nothing of the training has seen, beside baselines fitted on the same
-rows. Then, for use, on all snapshots whose windows ended by the cutoff.
+The recipe is fitted twice. First on the snapshots whose outcome windows ended one horizon before the cutoff, so that
+the last horizon is a test that nothing of the training has seen, beside baselines fitted on the same rows. Then, for
+use, on all snapshots whose windows ended by the cutoff.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
-import lightgbm as lgb
 import numpy as np
 import pyarrow as pa
 
 from onefold.graph.errors import InvalidInput, NotReady, Violation
 from onefold.graph.model import Instant
-from onefold.ml import baselines, catalogue, features, panel
+from onefold.ml import backtest, catalogue, features, gates, next_products, panel, recipe, reference
+from onefold.ml.backtest import Outcome
 from onefold.ml.features import FloatArray, Population
-from onefold.ml.metrics import measure
-from onefold.ml.model import ChurnModel, ModelCard, booster_from
-from onefold.ml.panel import DAY, WARM_UP_DAYS, Panel
+from onefold.ml.gates import NEEDS, Gate, Needs
+from onefold.ml.inputs import ALL_KEYS, history, inputs
+from onefold.ml.mbgnbd import fit as fit_process
+from onefold.ml.model import ModelCard, PredictionModel
+from onefold.ml.next_products import NextProducts
+from onefold.ml.panel import DAY, KEYS, Panel, PartitionAt
+from onefold.ml.recipe import Parts
+from onefold.ml.trees import Did
 
 Progress = Callable[[str, float], None]
 """Told, several times a second, the stage in words and the share of the whole work that is done. What it
 raises ends the training: that is how a caller cancels."""
 
-Did = Callable[[int, int], None]
-"""Told how many parts of a stage, of how many, are done."""
-
 LONGEST_HORIZON_DAYS: Final = 365
 
+REHEARSAL_ROWS: Final = panel.MAX_ROWS // 2
+"""The back-test of a base so large that its rows are thinned learns from half as many as the model itself. It takes
+half the time, and errs to the modest side."""
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """The least data from which training is tried."""
-
-    customers: int = 100
-    returning: int = 30
-    """Customers with a second order day."""
-    each_outcome: int = 25
-    """Customers who left, and who stayed, in the training windows and in the held-out one."""
-
-
-NEEDS: Final = Needs()
+_EXPLAINED_CUSTOMERS: Final = 2_000
+"""Customers at most whose contributions the importance of a feature is the mean of."""
 
 
 def train(
@@ -57,50 +51,62 @@ def train(
     horizon_days: int = 90,
     needs: Needs = NEEDS,
     progress: Progress = lambda stage, share: None,
-) -> ChurnModel:
+    partition_at: PartitionAt | None = None,
+    lines: pa.Table | None = None,
+) -> PredictionModel:
     """A model that knows the rows before ``cutoff`` and nothing else; the same rows give the same model.
 
-    The tables are those of :mod:`onefold.ml.columns`. Raises :class:`InvalidInput` for a horizon out of range
-    or tables with other columns, and :class:`NotReady` saying all that is missing when data do not suffice.
+    The tables are those of :mod:`onefold.ml.columns`. ``horizon_days`` is the longest that it will answer for. With
+    ``partition_at`` it learns from people as they were known at each snapshot, so that no later merge leaks in. With
+    ``lines`` it also says what may be bought next. Raises
+    :class:`InvalidInput` for a horizon out of range or tables with other columns, and :class:`NotReady` saying all
+    that is missing when data do not suffice, or that the model would be of no use.
     """
-    if not 1 <= horizon_days <= LONGEST_HORIZON_DAYS:
-        raise InvalidInput([Violation("horizon_days", f"must be from 1 to {LONGEST_HORIZON_DAYS}")])
+    check_horizon(horizon_days)
     progress("measuring the population", 0.0)
     known = features.population(orders, cutoff)
-    _require_history(known, cutoff, horizon_days, needs)
+    conditions = gates.of_population(known, cutoff, horizon_days, needs)
+    gates.require(conditions)
 
     held_out = cutoff - horizon_days * DAY
-    rehearsal, test = split(orders, events, held_out, horizon_days, progress)
-    _require_outcomes(rehearsal, test, needs)
-    tried = fit(rehearsal, _part(progress, "fitting to what was known then", 0.42, 0.5))
-    metrics = measure(test.churned, predict(tried, test))
-    opponents = {
-        "base_rate": measure(test.churned, baselines.base_rate(rehearsal, test)),
-        "rfm_logistic": measure(test.churned, baselines.rfm_logistic(rehearsal, test)),
-    }
+    rehearsal, test = split(orders, events, held_out, horizon_days, progress, REHEARSAL_ROWS, partition_at)
+    conditions += gates.of_outcomes(rehearsal.where(rehearsal.horizon == horizon_days), test, needs)
+    gates.require(conditions)
+    trained = panel.horizons(horizon_days)
+    did = _part(progress, "fitting to what was known then", 0.27, 0.5)
+    outcome = backtest.run(rehearsal, test, conditions, trained, did)
 
-    cutoffs = panel.snapshots(known, cutoff, horizon_days)
-    rows = panel.build(
-        orders, events, cutoffs, horizon_days, known, _part(progress, "building training rows", 0.5, 0.9)
-    )
-    booster = fit(rows, _part(progress, "fitting to all that is known", 0.9, 1.0))
+    did = _part(progress, "building training rows", 0.5, 0.75)
+    rows = training_rows(orders, events, known, cutoff, horizon_days, did, partition_at=partition_at)
+    now = features.matrix(features.compute(orders, events, cutoff, known), KEYS)
+    did = _part(progress, "fitting to all that is known", 0.75, 0.99)
+    parts = recipe.fit(rows, fit_process(history(now)), outcome.kind, did)
+    progress("describing the model", 0.99)
     card = ModelCard(
         created_at=created_at,
         horizon_days=horizon_days,
+        horizons=trained,
         cutoff=cutoff,
-        features={key: catalogue.BY_KEY[key].fingerprint for key in rows.keys},
-        catalogue=catalogue.fingerprint(),
-        population=known,
-        rows=len(rows.churned),
-        snapshots=len(rows.snapshots),
         held_out=held_out,
-        metrics=metrics,
-        baselines=opponents,
         data_fingerprint=features.fingerprint(orders, events, cutoff),
-        versions={name: version(name) for name in ("onefold", "lightgbm", "duckdb", "numpy", "scikit-learn")},
+        **_described(rows, now, known, conditions, outcome, parts, cutoff),
     )
+    products = None if lines is None else _products(lines, cutoff)
     progress("trained", 1.0)
-    return ChurnModel(card, booster)
+    return PredictionModel(card, parts, products)
+
+
+def _products(lines: pa.Table, cutoff: Instant) -> NextProducts | None:
+    try:
+        return next_products.fit(lines, cutoff)
+    except NotReady:  # nobody's order has lines
+        return None
+
+
+def check_horizon(horizon_days: int) -> None:
+    """Raises :class:`InvalidInput` for a horizon that no model can have."""
+    if not 1 <= horizon_days <= LONGEST_HORIZON_DAYS:
+        raise InvalidInput([Violation("horizon_days", f"must be from 1 to {LONGEST_HORIZON_DAYS}")])
 
 
 def split(
@@ -109,97 +115,87 @@ def split(
     held_out: Instant,
     horizon_days: int,
     progress: Progress = lambda stage, share: None,
+    max_rows: int = panel.MAX_ROWS,
+    partition_at: PartitionAt | None = None,
 ) -> tuple[Panel, Panel]:
     """The rows that could have been trained on at ``held_out``, and those of that instant to test on.
 
     Nothing that happened from ``held_out`` on is in the first, and only outcomes of it are in the second.
     """
     known = features.population(orders, held_out)
-    cutoffs = panel.snapshots(known, held_out, horizon_days)
-    did = _part(progress, "building held-out rows", 0.0, 0.4)
-    train = panel.build(orders, events, cutoffs, horizon_days, known, did)
-    did = _part(progress, "building held-out rows", 0.4, 0.42)
-    return train, panel.build(orders, events, [held_out], horizon_days, known, did)
+    did = _part(progress, "building held-out rows", 0.0, 0.25)
+    train = training_rows(orders, events, known, held_out, horizon_days, did, max_rows, partition_at)
+    did = _part(progress, "building held-out rows", 0.25, 0.27)
+    return train, held_out_rows(orders, events, known, held_out, horizon_days, did, partition_at)
 
 
-def _require_history(known: Population, cutoff: Instant, horizon_days: int, needs: Needs) -> None:
-    days = 0 if known.first_order is None else (cutoff - known.first_order) // DAY
-    days_needed = WARM_UP_DAYS + 2 * horizon_days
-    _require(
-        ("customers with an order", known.customers, needs.customers),
-        ("customers with a second order", known.returning, needs.returning),
-        ("days of history", days, days_needed),
+def training_rows(
+    orders: pa.Table,
+    events: pa.Table,
+    known: Population,
+    until: Instant,
+    horizon_days: int,
+    did: Did = lambda done, of: None,
+    max_rows: int = panel.MAX_ROWS,
+    partition_at: PartitionAt | None = None,
+) -> Panel:
+    """All rows for all horizons that a model may learn from at ``until``."""
+    cutoffs = panel.snapshots(known, until, horizon_days)
+    return panel.build(orders, events, cutoffs, panel.horizons(horizon_days), until, known, did, max_rows, partition_at)
+
+
+def held_out_rows(
+    orders: pa.Table,
+    events: pa.Table,
+    known: Population,
+    held_out: Instant,
+    horizon_days: int,
+    did: Did = lambda done, of: None,
+    partition_at: PartitionAt | None = None,
+) -> Panel:
+    """Everybody at ``held_out``, with what they did in the horizon after it."""
+    return panel.build(
+        orders, events, [held_out], [horizon_days], held_out + horizon_days * DAY, known, did, partition_at=partition_at
     )
 
 
-def _require_outcomes(train: Panel, test: Panel, needs: Needs) -> None:
-    def customers(rows: Panel, churned: bool) -> int:
-        return len(np.unique(rows.customer[rows.churned == churned]))
+def _described(
+    rows: Panel,
+    now: FloatArray,
+    known: Population,
+    conditions: tuple[Gate, ...],
+    outcome: Outcome,
+    parts: Parts,
+    cutoff: Instant,
+) -> dict[str, Any]:
+    return {
+        "kind": outcome.kind,
+        "choice": outcome.choice,
+        "gates": conditions,
+        "features": {key: catalogue.BY_KEY[key].fingerprint for key in KEYS},
+        "catalogue": catalogue.fingerprint(),
+        "population": known,
+        "rows": len(rows.churned),
+        "snapshots": len(rows.snapshots),
+        "period": (known.first_order, cutoff),
+        "metrics": outcome.metrics,
+        "baselines": outcome.baselines,
+        "measured": outcome.measured,
+        "importance": importance(parts, now, float(rows.horizon.max())),
+        "reference": reference.distributions(now, KEYS),
+        "versions": {name: version(name) for name in ("onefold", "lightgbm", "duckdb", "numpy", "scikit-learn")},
+    }
 
-    _require(
-        ("customers who left in the training windows", customers(train, True), needs.each_outcome),
-        ("customers who stayed in the training windows", customers(train, False), needs.each_outcome),
-        ("customers who left in the held-out window", customers(test, True), needs.each_outcome),
-        ("customers who stayed in the held-out window", customers(test, False), needs.each_outcome),
-    )
 
-
-def _require(*conditions: tuple[str, int, int]) -> None:
-    """Raise NotReady saying of everything that is short how much is there and how much is needed."""
-    short = [f"{what}: {there} of {needed} needed" for what, there, needed in conditions if there < needed]
-    if short:
-        raise NotReady("churn model", "too little to learn from; " + "; ".join(short))
+def importance(parts: Parts, values: FloatArray, horizon: float) -> dict[str, float]:
+    """The mean absolute contribution of each input to the log-odds of churn, the greatest first; of every so many of
+    the customers if there are many."""
+    some = values[:: -(-len(values) // _EXPLAINED_CUSTOMERS)]
+    _, added = parts.churn.contributions(inputs(parts.process, some, horizon))
+    found = dict(zip(ALL_KEYS, np.abs(added).mean(axis=0).tolist(), strict=True))
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _part(progress: Progress, stage: str, start: float, end: float) -> Did:
     """A callback for a stage that takes the whole work from share ``start`` to share ``end``."""
     return lambda done, of: progress(stage, start + (end - start) * done / of)
-
-
-_ROUNDS: Final = 150
-
-# Small trees on few columns at a time, well regularised: LightGBM's defaults lose to three columns and a
-# logistic regression on a few thousand customers. Chosen on windows inside the training period only.
-_PARAMETERS: Final[dict[str, Any]] = {
-    "objective": "binary",
-    "learning_rate": 0.03,
-    "num_leaves": 8,
-    "min_data_in_leaf": 100,
-    "feature_fraction": 0.5,
-    "bagging_fraction": 0.7,
-    "bagging_freq": 1,
-    "lambda_l2": 10.0,
-    "max_bin": 127,
-    "seed": 20111209,
-    "num_threads": 1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "verbosity": -1,
-}
-
-_RISING: Final = frozenset({"days_since_order"})
-"""Features with which the predicted risk never falls while all others stay."""
-
-
-def fit(rows: Panel, did: Did = lambda done, of: None) -> lgb.Booster:
-    """The recipe's trees for these rows."""
-    data = lgb.Dataset(
-        rows.values,
-        label=rows.churned.astype(np.float64),
-        weight=rows.weight * (len(rows.weight) / rows.weight.sum()),
-        feature_name=list(rows.keys),
-    )
-    parameters = {**_PARAMETERS, "monotone_constraints": [int(key in _RISING) for key in rows.keys]}
-    trained = lgb.train(
-        parameters,
-        data,
-        num_boost_round=_ROUNDS,
-        callbacks=[lambda round_: did(round_.iteration + 1, _ROUNDS)],
-    )
-    # What is served is what is stored: the trees as their text says them.
-    return booster_from(trained.model_to_string())
-
-
-def predict(booster: lgb.Booster, rows: Panel) -> FloatArray:
-    """The probability to churn, per row."""
-    return np.asarray(booster.predict(rows.values, num_threads=1), dtype=np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onefold.ml.model import ChurnModel
+from onefold.ml.model import PredictionModel
 from onefold.ml.registry import Registry
 
 
@@ -11,9 +11,9 @@ class CurrentModel:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._loaded: tuple[str, ChurnModel] | None = None
+        self._loaded: tuple[str, PredictionModel] | None = None
 
-    def get(self) -> tuple[str, ChurnModel]:
+    def get(self) -> tuple[str, PredictionModel]:
         """The id of the current model, and the model.
 
         Raises :class:`onefold.graph.errors.NotReady` when there is none yet, or when it is damaged or its features

@@ -6,6 +6,7 @@ Figures of the whole population that formulas refer to come in as :class:`Popula
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,7 @@ import pyarrow as pa
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import Instant
 from onefold.ml import columns
-from onefold.ml.catalogue import CATALOGUE, RELATIONS, Feature, Source, of_source
+from onefold.ml.catalogue import CATALOGUE, PURCHASES, RELATIONS, Feature, Source, of_source
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -50,10 +51,10 @@ def population(orders: pa.Table, as_of: Instant) -> Population:
 
     Raises :class:`onefold.graph.errors.InvalidInput` when the table has other columns.
     """
-    tables = {"orders": columns.check(orders, columns.ORDERS)}
+    tables = {"orders": columns.check(orders, columns.ORDERS), "cutoffs": _cutoffs([as_of])}
     currency = _query(_MAIN_CURRENCY, tables, {"as_of": as_of})["currency"].to_pylist()
     home = currency[0] if currency else ""
-    (row,) = _query(_POPULATION, tables, {"as_of": as_of, "currency": home}).to_pylist()
+    (row,) = _query(_POPULATION, tables, {"currency": home}).to_pylist()
     return Population(currency=home, **row)
 
 
@@ -64,19 +65,33 @@ def compute(orders: pa.Table, events: pa.Table, as_of: Instant, against: Populat
     features refer to; a model is scored against the population it was trained with. Raises
     :class:`onefold.graph.errors.InvalidInput` when a table has other columns.
     """
+    (table,) = compute_at(orders, events, [as_of], against)
+    return table
+
+
+def compute_at(orders: pa.Table, events: pa.Table, cutoffs: Sequence[Instant], against: Population) -> list[pa.Table]:
+    """What :func:`compute` gives at each of some distinct cutoffs, to the last bit; several at once take much less
+    time than one by one."""
     tables = {
         "orders": columns.check(orders, columns.ORDERS),
         "events": columns.check(events, columns.EVENTS),
+        "cutoffs": _cutoffs(cutoffs),
     }
-    parameters = {"as_of": as_of, "currency": against.currency, "mean_gap": against.mean_gap}
-    return _query(_FEATURES, tables, parameters).cast(SCHEMA)
+    parameters = {"currency": against.currency, "mean_gap": against.mean_gap}
+    found = _query(_FEATURES, tables, parameters)
+    ends = np.searchsorted(found["place"].to_numpy(), np.arange(len(cutoffs) + 1))
+    table = found.drop_columns(["place"]).cast(SCHEMA)
+    return [table.slice(start, end - start) for start, end in itertools.pairwise(ends.tolist())]
 
 
-def buyers(orders: pa.Table, since: Instant, until: Instant) -> pa.Array:
-    """The identities with a purchase in [since, until), in order; purchase as for the features."""
-    tables = {"orders": columns.check(orders, columns.ORDERS)}
-    found = _query(_BUYERS, tables, {"as_of": until, "since": since, "currency": ""})
-    return found["identity"].combine_chunks()
+def purchases(orders: pa.Table, as_of: Instant, currency: str) -> pa.Table:
+    """The purchases before ``as_of``, as for the features, by identity and time.
+
+    Columns: ``identity``, ``placed`` (milliseconds) and ``value``, what was charged less what was refunded before
+    ``as_of``, in units of ``currency``; zero in another currency.
+    """
+    tables = {"orders": columns.check(orders, columns.ORDERS), "cutoffs": _cutoffs([as_of])}
+    return _query(_PURCHASES, tables, {"currency": currency})
 
 
 def fingerprint(orders: pa.Table, events: pa.Table, as_of: Instant) -> str:
@@ -121,11 +136,11 @@ _MAIN_CURRENCY: Final = """
     LIMIT 1
 """
 
-_BUYERS: Final = f"""
-    SELECT DISTINCT identity
-    FROM ({RELATIONS[Source.ORDER_DAYS]})
-    WHERE latest >= $since
-    ORDER BY identity
+_PURCHASES: Final = f"""
+    WITH {PURCHASES}
+    SELECT identity, placed, CASE WHEN home THEN (total - returned) / 1e6 ELSE 0.0 END AS value
+    FROM purchases
+    ORDER BY identity, placed, value
 """
 
 # A sum of row digests does not depend on the order of rows, and unlike an xor it counts repeated ones.
@@ -163,21 +178,27 @@ _POPULATION: Final = f"""
 # An identity without events has zero of them, so the counts come from a row that the join never misses.
 _FEATURES: Final = f"""
     WITH bought AS (
-        SELECT identity, {_selected(of_source(Source.ORDER_DAYS))}
+        SELECT identity, as_of, {_selected(of_source(Source.ORDER_DAYS))}
         FROM ({RELATIONS[Source.ORDER_DAYS]})
-        GROUP BY identity
+        GROUP BY identity, as_of
     ),
     happened AS (
-        SELECT bought.identity, {_selected(of_source(Source.EVENTS))}
-        FROM bought LEFT JOIN ({RELATIONS[Source.EVENTS]}) AS events USING (identity)
-        GROUP BY bought.identity
+        SELECT bought.identity, bought.as_of, {_selected(of_source(Source.EVENTS))}
+        FROM bought LEFT JOIN ({RELATIONS[Source.EVENTS]}) AS events USING (identity, as_of)
+        GROUP BY bought.identity, bought.as_of
     ),
-    joined AS (SELECT * FROM bought JOIN happened USING (identity))
+    joined AS (SELECT * FROM bought JOIN happened USING (identity, as_of))
     SELECT identity, {", ".join(f.key for f in CATALOGUE if f.source is not Source.FEATURES)},
-        {_selected(of_source(Source.FEATURES))}
-    FROM joined
-    ORDER BY identity
+        {_selected(of_source(Source.FEATURES))},
+        place
+    FROM joined JOIN cutoffs USING (as_of)
+    ORDER BY place, identity
 """
+
+
+def _cutoffs(instants: Sequence[Instant]) -> pa.Table:
+    """The table that the relations of the catalogue are joined to."""
+    return pa.table({"place": range(len(instants)), "as_of": pa.array(instants, pa.int64())})
 
 
 @cache

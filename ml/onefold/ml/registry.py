@@ -1,8 +1,8 @@
 """Models in a folder.
 
-    FOLDER/churn-0001/booster.txt    the trees, LightGBM's text format
-                      model.json     the card
-                      SHA256SUMS     of both; `sha256sum -c SHA256SUMS` checks them by hand
+    FOLDER/churn-0001/model.json     the card
+                      *.json, *.txt  the parameters: numbers as JSON, trees in LightGBM's text format
+                      SHA256SUMS     of all of them; `sha256sum -c SHA256SUMS` checks them by hand
     FOLDER/CURRENT                   the id of the model in use
 
 A model appears in one rename and becomes current in one rename, so a crash leaves the old state or the new
@@ -25,7 +25,12 @@ from lightgbm.basic import LightGBMError
 from pydantic import TypeAdapter, ValidationError
 
 from onefold.graph.errors import NotFound, NotReady
-from onefold.ml.model import ChurnModel, ModelCard, booster_from
+from onefold.ml import model as models
+from onefold.ml import next_products
+from onefold.ml.inputs import ALL_KEYS
+from onefold.ml.model import PRODUCTS, ModelCard, PredictionModel
+from onefold.ml.panel import KEYS
+from onefold.ml.recipe import Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Registry:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, model: ChurnModel) -> str:
+    def save(self, model: PredictionModel) -> str:
         """Store a model under the next free id, and give the id. It is not current before :meth:`promote`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self._folder))
@@ -65,23 +70,27 @@ class Registry:
         incoming.replace(self._folder / _CURRENT)
         _sync(self._folder)
 
-    def load(self, model_id: str) -> ChurnModel:
+    def load(self, model_id: str) -> PredictionModel:
         """A model, whole and fit for this catalogue.
 
         Raises :class:`NotFound` for an unknown id, and :class:`NotReady` saying what is wrong with a model
         that is half-written or damaged, or naming its features that differ.
         """
-        card, trees = self._read(model_id)
+        card, files = self._read(model_id)
         differing = card.differing_features()
         if differing:
             raise NotReady(f"model {model_id}", _other_features(differing))
         try:
-            booster = booster_from(trees.decode())
+            texts = {name: content.decode() for name, content in files.items()}
+            parts = models.read(texts)
         except (LightGBMError, UnicodeDecodeError) as err:
-            raise NotReady(f"model {model_id}", f"{_BOOSTER} is no LightGBM model; train again") from err
-        if booster.feature_name() != list(card.features):
+            raise NotReady(f"model {model_id}", "some of its trees are no LightGBM model; train again") from err
+        except (KeyError, TypeError, ValueError) as err:
+            raise NotReady(f"model {model_id}", f"its parameters are of another version: {err}; train again") from err
+        if card.features.keys() != set(KEYS) or any(names != list(ALL_KEYS) for names in _names(parts)):
             raise NotReady(f"model {model_id}", "its trees and its card name other features; train again")
-        return ChurnModel(card, booster)
+        products = next_products.parse(texts[PRODUCTS]) if PRODUCTS in texts else None
+        return PredictionModel(card, parts, products)
 
     def current_id(self) -> str:
         """The id of the model in use. Raises :class:`NotReady` when there is none yet."""
@@ -104,20 +113,21 @@ class Registry:
         refusal = _other_features(differing) if differing else ""
         return Entry(model_id, card, refusal, model_id == current)
 
-    def _read(self, model_id: str) -> tuple[ModelCard, bytes]:
-        """The card, and the trees' text, of a model whose files are what was written."""
+    def _read(self, model_id: str) -> tuple[ModelCard, dict[str, bytes]]:
+        """The card, and the other files by name, of a model whose files are what was written."""
         folder = self._folder / model_id
         if not _ID.fullmatch(model_id) or not folder.is_dir():
             raise NotFound("model", model_id)
         try:
             sums = (folder / _SUMS).read_text(encoding="utf-8")
-            files = {name: (folder / name).read_bytes() for name in (_BOOSTER, _CARD)}
+            named = {name for line in sums.splitlines() if _FILE.fullmatch(name := line[66:])} | {_CARD}
+            files = {name: (folder / name).read_bytes() for name in sorted(named)}
         except (OSError, UnicodeDecodeError) as err:
             raise NotReady(f"model {model_id}", f"half-written: {err}; train again") from err
         if sums != _sums(files):
             raise NotReady(f"model {model_id}", f"damaged: its files do not match {_SUMS}; train again")
         try:
-            return _CARDS.validate_json(files[_CARD]), files[_BOOSTER]
+            return _CARDS.validate_json(files.pop(_CARD)), files
         except ValidationError as err:
             raise NotReady(f"model {model_id}", f"{_CARD} is of another version; train again") from err
 
@@ -141,10 +151,10 @@ class Registry:
             return model_id
 
 
-_BOOSTER: Final = "booster.txt"
 _CARD: Final = "model.json"
 _SUMS: Final = "SHA256SUMS"
 _CURRENT: Final = "CURRENT"
+_FILE: Final = re.compile(r"[a-z0-9_]+\.(json|txt)")
 _ID: Final = re.compile(r"churn-\d{4,9}")
 _CARDS: Final = TypeAdapter(ModelCard)
 
@@ -157,12 +167,19 @@ def _other_features(differing: list[str]) -> str:
     return f"made for other definitions of {', '.join(differing)}; train again"
 
 
+def _names(parts: Parts) -> Iterator[list[str]]:
+    """The inputs of each booster."""
+    for booster in (*parts.churn.boosters, *parts.spend.boosters, parts.typical, *parts.next_order.values()):
+        yield booster.feature_name()
+
+
 def _sums(files: dict[str, bytes]) -> str:
     return "".join(f"{sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
 
 
-def _write_model(folder: Path, model: ChurnModel) -> None:
-    files = {_BOOSTER: model.text().encode(), _CARD: _CARDS.dump_json(model.card, indent=2)}
+def _write_model(folder: Path, model: PredictionModel) -> None:
+    files = {name: text.encode() for name, text in model.files().items()}
+    files[_CARD] = _CARDS.dump_json(model.card, indent=2)
     for name, content in files.items():
         _write(folder / name, content)
     _write(folder / _SUMS, _sums(files).encode())

@@ -1,13 +1,13 @@
-"""Scoring: probabilities, and the reasons for each in words that add up to it.
+"""Scoring: probabilities at any horizon, and the reasons for each in words that add up to it.
 
-A score's log-odds are the model's base plus one contribution per feature (TreeSHAP), exactly up to floating
-point. Features that speak of the same thing share their contributions among themselves quite arbitrarily,
-so reasons are told by topic: the topic's sum, in the words of the feature that says most.
+A score's log-odds are the model's base plus one contribution per input (linear terms and TreeSHAP), exactly up to
+floating point. Inputs that speak of the same thing share their contributions among themselves quite arbitrarily,
+so reasons are told by topic: the topic's sum, in the words of the input that says most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
 from typing import Final
@@ -15,9 +15,12 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from onefold.ml.catalogue import BY_KEY, Feature
+from onefold.ml import predict
+from onefold.ml.ahead import Path
+from onefold.ml.catalogue import Feature
 from onefold.ml.features import FloatArray, matrix
-from onefold.ml.model import ChurnModel
+from onefold.ml.inputs import ALL_KEYS, Figure, described, inputs
+from onefold.ml.model import PredictionModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,16 +28,17 @@ class Scores:
     """Of some identities, by one model; arrays hold a row per identity, in the order that was given."""
 
     identities: tuple[str, ...]
+    horizon_days: int
     probability: FloatArray
     """Of no purchase within the horizon."""
     log_odds: FloatArray
     base_log_odds: float
-    """The model's mean: what it says before it knows anything."""
+    """What the model says of this horizon before it knows anything of the customer."""
     keys: tuple[str, ...]
-    """The features, as the columns of ``values`` and ``contributions``."""
+    """The inputs, as the columns of ``values`` and ``contributions``."""
     values: FloatArray
     contributions: FloatArray | None
-    """Log-odds that each feature adds; a row sums to ``log_odds - base_log_odds``. None if not asked for."""
+    """Log-odds that each input adds; a row sums to ``log_odds - base_log_odds``. None if not asked for."""
     currency: str
     """Of the values that are amounts."""
 
@@ -47,9 +51,9 @@ class Reason:
     contribution: float
     """Log-odds it adds: above zero it raises the risk."""
     feature: str
-    """The feature that says most of it."""
+    """The input that says most of it."""
     value: str
-    """That feature's value in words."""
+    """That input's value in words."""
     words: str
 
 
@@ -59,30 +63,43 @@ class Explanation:
 
     reasons: tuple[Reason, ...]
     other: float
-    """What the topics left out add together."""
+    """What the topics left out add together. How far ahead was asked is no reason and always among them."""
 
 
-def score(model: ChurnModel, features: pa.Table, *, contributions: bool = True) -> Scores:
-    """The scores of all rows of a table from :func:`onefold.ml.features.compute`.
+def score(
+    model: PredictionModel, features: pa.Table, horizon_days: int | None = None, *, contributions: bool = True
+) -> Scores:
+    """The scores of all rows of a table from :func:`onefold.ml.features.compute`, at any horizon from one day to the
+    longest that the model learned, which is also the default.
 
     Without ``contributions`` a large table takes about a tenth of the time; the scores are the same.
 
     A feature that is unknown (null or NaN) is unknown to the model too, which has learned what that means.
-    Raises :class:`onefold.graph.errors.InvalidInput` when a feature of the model is missing or infinite.
+    Raises :class:`onefold.graph.errors.InvalidInput` when a feature of the model is missing or infinite, or for a
+    horizon out of range.
     """
+    asked = model.card.horizon_days if horizon_days is None else horizon_days
     values = matrix(features, model.keys)
-    explained = _run(model, values if contributions else values[:1], pred_contrib=True)
-    log_odds = _run(model, values, raw_score=True)
+    found = predict.churn(model.parts, values, model.card.horizons, asked)
     return Scores(
         identities=tuple(features["identity"].to_pylist()),
-        probability=1.0 / (1.0 + np.exp(-log_odds)),
-        log_odds=log_odds,
-        base_log_odds=float(explained[0, -1]) if len(explained) else 0.0,
-        keys=model.keys,
-        values=values,
-        contributions=explained[:, :-1] if contributions else None,
+        horizon_days=asked,
+        probability=predict.probability(found.value),
+        log_odds=found.value,
+        base_log_odds=_base(model, values, asked),
+        keys=ALL_KEYS,
+        values=inputs(model.parts.process, values, asked),
+        contributions=_contributions(model, values, found, asked) if contributions else None,
         currency=model.card.population.currency,
     )
+
+
+def curve(model: PredictionModel, features: pa.Table, horizons: Sequence[int]) -> FloatArray:
+    """The probability of a purchase within each of ``horizons`` days: a row per row of the table, a column per
+    horizon. More days never make it less. Raises as :func:`score` does."""
+    values = matrix(features, model.keys)
+    found = [predict.churn(model.parts, values, model.card.horizons, days).value for days in horizons]
+    return np.column_stack([predict.probability(-log_odds) for log_odds in found])
 
 
 def reasons(scores: Scores, row: int, top: int | None = 3) -> Explanation:
@@ -93,28 +110,43 @@ def reasons(scores: Scores, row: int, top: int | None = 3) -> Explanation:
     if scores.contributions is None:
         raise ValueError("these scores were computed without contributions")
     said = dict(zip(scores.keys, scores.values[row].tolist(), strict=True))
-    by_topic: dict[str, list[tuple[float, Feature]]] = {}
+    by_topic: dict[str, list[tuple[float, Feature | Figure]]] = {}
     for key, contribution in zip(scores.keys, scores.contributions[row].tolist(), strict=True):
-        feature = BY_KEY[key]
-        by_topic.setdefault(feature.topic, []).append((contribution, feature))
+        by_topic.setdefault(described(key).topic, []).append((contribution, described(key)))
+    ahead = sum(contribution for contribution, _ in by_topic.pop("horizon", []))
     found = [_reason(topic, parts, said, scores.currency) for topic, parts in by_topic.items()]
     found.sort(key=lambda reason: -abs(reason.contribution))
     told, untold = found[:top], found[len(found[:top]) :]
-    return Explanation(tuple(told), sum(reason.contribution for reason in untold))
+    return Explanation(tuple(told), ahead + sum(reason.contribution for reason in untold))
 
 
-_ONE_THREAD_ROWS: Final = 256
-"""Up to here, starting threads costs more than they save (one row: five times as much)."""
+_HORIZON: Final = ALL_KEYS.index("horizon")
 
 
-def _run(model: ChurnModel, values: FloatArray, **what: bool) -> FloatArray:
+def _base(model: PredictionModel, values: FloatArray, asked: int) -> float:
+    """The constant, and what the days asked add to it for everybody."""
     if not len(values):
-        return np.empty((0, values.shape[1] + 1) if "pred_contrib" in what else 0)
-    threads = 1 if len(values) <= _ONE_THREAD_ROWS else 0
-    return np.asarray(model.booster.predict(values, num_threads=threads, **what), dtype=np.float64)
+        return 0.0
+    known = inputs(model.parts.process, values[:1], asked)
+    constant, _ = model.parts.churn.contributions(known)
+    return constant + float(model.parts.churn.linear.contributions(known)[0, _HORIZON])
 
 
-def _reason(topic: str, parts: list[tuple[float, Feature]], said: Mapping[str, float], currency: str) -> Reason:
+def _contributions(model: PredictionModel, values: FloatArray, found: Path, asked: int) -> FloatArray:
+    added = np.zeros((len(values), len(ALL_KEYS)))
+    for knot, share in zip(found.knots, found.shares, strict=True):
+        counted = share > 0.0
+        if counted.any():
+            constant, parts = model.parts.churn.contributions(inputs(model.parts.process, values[counted], knot))
+            parts[:, _HORIZON] += constant
+            added[counted] += share[counted, None] * parts
+    added[:, _HORIZON] -= _base(model, values, asked)
+    return added
+
+
+def _reason(
+    topic: str, parts: list[tuple[float, Feature | Figure]], said: Mapping[str, float], currency: str
+) -> Reason:
     total = sum(contribution for contribution, _ in parts)
     leading = max(parts, key=lambda part: part[0] if total >= 0 else -part[0])[1]
     return Reason(
@@ -126,13 +158,13 @@ def _reason(topic: str, parts: list[tuple[float, Feature]], said: Mapping[str, f
     )
 
 
-def _words(feature: Feature, said: Mapping[str, float], currency: str) -> str:
+def _words(feature: Feature | Figure, said: Mapping[str, float], currency: str) -> str:
     for template in (feature.words, feature.otherwise):
         named = [name for _, name, _, _ in Formatter().parse(template) if name]
         values = {name: said.get(name, np.nan) for name in named}
         if not any(np.isnan(value) for value in values.values()):
             return template.format_map(
-                {name: in_words(value, BY_KEY[name].unit, currency) for name, value in values.items()}
+                {name: in_words(value, described(name).unit, currency) for name, value in values.items()}
             )
     return f"{feature.meaning}: not known yet"
 

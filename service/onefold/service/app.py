@@ -31,14 +31,15 @@ from onefold.service import operations as long_running
 from onefold.service import wire
 from onefold.service.alarm import ComponentAlarm
 from onefold.service.audit_servicer import AuditServicer
-from onefold.service.churn import ChurnScorer
 from onefold.service.feed import Feed
 from onefold.service.identity_servicer import IdentityServicer
 from onefold.service.metrics import Exposition, process_registry
 from onefold.service.operations import Operations, OperationsServicer
 from onefold.service.prediction_servicer import PredictionServicer
+from onefold.service.predictor import Predictor
 from onefold.service.profile_servicer import ProfileServicer
 from onefold.service.readiness import Readiness
+from onefold.service.scoring import Rescorer
 from onefold.service.server import Server, Service
 from onefold.service.settings import Settings
 from onefold.service.upkeep import Upkeep
@@ -75,14 +76,16 @@ def start(settings: Settings, resources: ExitStack) -> Server:
         on_retry=lambda why: retries.labels(why).inc(),
         on_large_component=ComponentAlarm(policy.max_component, registry),
     )
+    models = Registry(settings.models_folder)
     operations = resources.enter_context(Operations(settings.operations_folder))
     reader = Reader(driver, database, policy)
+    predictor = Predictor(reader, CurrentModel(models), now)
     _compare_policies(reader)
     feed = Feed(reader)
     lanes = _writer_lanes(writer, feed, settings, registry, resources)
     server = Server(
         settings,
-        _services(settings, lanes, reader, feed, operations),
+        _services(lanes, reader, feed, operations, models, predictor),
         decoders=wire.decoders(),
         waits=long_running.WAITS,
         registry=registry,
@@ -95,7 +98,8 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     tune_garbage_collection(resources)
     resources.enter_context(server)
     resources.enter_context(Readiness(reader, server))
-    resources.enter_context(Upkeep(writer, lanes, reader, now, settings.answer_days))
+    rescorer = Rescorer(writer, predictor, reader)
+    resources.enter_context(Upkeep(writer, lanes, reader, now, settings.answer_days, rescorer))
     warm(writer)  # calls are answered meanwhile, but readiness waits
     return server
 
@@ -133,10 +137,8 @@ def _writer_lanes(
 
 
 def _services(
-    settings: Settings, lanes: WriterLanes, reader: Reader, feed: Feed, operations: Operations
+    lanes: WriterLanes, reader: Reader, feed: Feed, operations: Operations, models: Registry, predictor: Predictor
 ) -> list[Service]:
-    models = Registry(settings.models_folder)
-    scorer = ChurnScorer(reader, CurrentModel(models), now)
     return [
         Service(
             identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
@@ -145,12 +147,12 @@ def _services(
         ),
         Service(
             profile_service_pb2_grpc.add_ProfileServiceServicer_to_server,
-            ProfileServicer(reader, scorer),
+            ProfileServicer(reader, predictor),
             "onefold.v1.ProfileService",
         ),
         Service(
             prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server,
-            PredictionServicer(reader, models, scorer, operations, now),
+            PredictionServicer(reader, models, predictor, operations, now),
             "onefold.v1.PredictionService",
         ),
         Service(

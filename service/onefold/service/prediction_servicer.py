@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 import grpc
@@ -14,21 +15,24 @@ from onefold.graph.errors import InvalidInput, NotFound, NotReady, Violation
 from onefold.graph.identity import find_ids, not_found
 from onefold.graph.model import Instant, to_datetime
 from onefold.graph.page import Page, place_of, size_of, token_of
+from onefold.graph.partitions import partition_at
 from onefold.graph.reader import Reader
+from onefold.graph.scan import scan
 from onefold.graph.subject import Subject
 from onefold.ml import churn
 from onefold.ml.panel import DAY
 from onefold.ml.registry import Entry, Registry
 from onefold.service import convert
-from onefold.service.churn import Churn, ChurnScorer, known_until
 from onefold.service.interceptors import deadline
 from onefold.service.operations import Operations, Progress
+from onefold.service.predictor import Churn, Predictor, known_until
 from onefold.service.status import status_of
 from onefold.service.wire import Batch
 from onefold.v1 import prediction_service_pb2, prediction_service_pb2_grpc
 
 DEFAULT_HORIZON_DAYS: Final = 90
 DEFAULT_REASONS: Final = 3
+DEFAULT_PRODUCTS: Final = 5
 
 _READING: Final = 0.1
 """The share of a training that goes into reading the columns."""
@@ -41,13 +45,13 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self,
         reader: Reader,
         registry: Registry,
-        scorer: ChurnScorer,
+        predictor: Predictor,
         operations: Operations,
         clock: Callable[[], Instant],
     ) -> None:
         self._reader = reader
         self._registry = registry
-        self._scorer = scorer
+        self._predictor = predictor
         self._operations = operations
         self._clock = clock
 
@@ -79,6 +83,14 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         """One model, with its figures."""
         return convert.model_to_proto(self._entry(convert.parse_model_name(request.name)))
 
+    def PromoteModel(  # noqa: N802
+        self, request: prediction_service_pb2.PromoteModelRequest, context: grpc.ServicerContext
+    ) -> prediction_service_pb2.Model:
+        """The model, in use."""
+        model_id = convert.parse_model_name(request.name)
+        self._registry.promote(model_id)
+        return convert.model_to_proto(self._entry(model_id))
+
     def ListModels(  # noqa: N802
         self, request: prediction_service_pb2.ListModelsRequest, context: grpc.ServicerContext
     ) -> prediction_service_pb2.ListModelsResponse:
@@ -97,7 +109,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         found = find_ids(reader, [subject])
         if not found:
             raise not_found(reader, subject)
-        scores = self._scorer.scores(list(found.values()), seconds=deadline(context))
+        scores = self._predictor.churn(list(found.values()), _horizon(request), sure=True, seconds=deadline(context))
         return convert.churn_to_proto(_score_of(reader, subject, found, scores), _top(request))
 
     def BatchScoreChurn(  # noqa: N802
@@ -110,7 +122,9 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         good = [subject for subject in subjects if isinstance(subject, Subject)]
         reader = self._reader.within(deadline(context))
         found = find_ids(reader, good)
-        scores = self._scorer.scores(sorted(set(found.values())), seconds=deadline(context))
+        scores = self._predictor.churn(
+            sorted(set(found.values())), _horizon(request.message), sure=True, seconds=deadline(context)
+        )
         top = _top(request.message)
         response = prediction_service_pb2.BatchScoreChurnResponse()
         for index, subject in enumerate(subjects):
@@ -122,6 +136,29 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             except (InvalidInput, NotFound, NotReady) as error:
                 result.status.CopyFrom(status_of(error))
         return response
+
+    def StreamScores(  # noqa: N802
+        self, request: prediction_service_pb2.StreamScoresRequest, context: grpc.ServicerContext
+    ) -> Iterator[prediction_service_pb2.StreamScoresResponse]:
+        """Everybody's scores, block by block."""
+        blocks = self._predictor.everybody(_horizon(request), request.after, seconds=deadline(context))
+        yield from (convert.block_to_proto(block) for block, _ in blocks)
+
+    def GetPredictions(  # noqa: N802
+        self, request: prediction_service_pb2.GetPredictionsRequest, context: grpc.ServicerContext
+    ) -> prediction_service_pb2.Predictions:
+        """All that is predicted of one person."""
+        subject = convert.parse_subject(request.subject, self._reader.policy)
+        reader = self._reader.within(deadline(context))
+        found = find_ids(reader, [subject])
+        if not found:
+            raise not_found(reader, subject)
+        outlook = self._predictor.outlook(
+            found[subject], _horizon(request), _products(request), seconds=deadline(context)
+        )
+        if outlook is None:
+            raise _nothing_bought(found[subject])
+        return convert.outlook_to_proto(outlook, _top(request))
 
     def _parsed(
         self, request: Batch[prediction_service_pb2.BatchScoreChurnRequest], index: int
@@ -158,6 +195,9 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         orders = columns.orders(self._reader, known_until)
         tell("reading events", _READING / 2)
         events = columns.events(self._reader, known_until)
+        tell("reading products and who was who", _READING * 0.7)
+        lines = columns.lines(self._reader, known_until)
+        stored = scan(self._reader)
         model = churn.train(
             orders,
             events,
@@ -165,6 +205,8 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             created_at=self._clock(),
             horizon_days=horizon_days,
             progress=lambda stage, share: tell(stage, _READING + (1 - _READING) * share),
+            lines=lines,
+            partition_at=cache(lambda at: partition_at(stored, self._reader.policy, at)),
         )
         model_id = self._registry.save(model)
         self._registry.promote(model_id)
@@ -183,8 +225,12 @@ def _score_of(reader: Reader, subject: Subject, found: Mapping[Subject, str], sc
     if identity is None:
         raise not_found(reader, subject)
     if identity not in scores:
-        raise NotReady(f"identity {identity}", "has not bought anything yet, so nothing can be said")
+        raise _nothing_bought(identity)
     return scores[identity]
+
+
+def _nothing_bought(identity: str) -> NotReady:
+    return NotReady(f"identity {identity}", "has not bought anything yet, so nothing can be said")
 
 
 def _page(entries: Sequence[Entry], size: int, token: str) -> Page[Entry]:
@@ -199,6 +245,22 @@ def _page(entries: Sequence[Entry], size: int, token: str) -> Page[Entry]:
 
 
 def _top(
-    request: prediction_service_pb2.ScoreChurnRequest | prediction_service_pb2.BatchScoreChurnRequest,
+    request: prediction_service_pb2.ScoreChurnRequest
+    | prediction_service_pb2.BatchScoreChurnRequest
+    | prediction_service_pb2.GetPredictionsRequest,
 ) -> int:
     return request.max_reasons if request.HasField("max_reasons") else DEFAULT_REASONS
+
+
+def _products(request: prediction_service_pb2.GetPredictionsRequest) -> int:
+    return request.max_products if request.HasField("max_products") else DEFAULT_PRODUCTS
+
+
+def _horizon(
+    request: prediction_service_pb2.ScoreChurnRequest
+    | prediction_service_pb2.BatchScoreChurnRequest
+    | prediction_service_pb2.StreamScoresRequest
+    | prediction_service_pb2.GetPredictionsRequest,
+) -> int | None:
+    """None for the model's longest."""
+    return request.horizon_days or None

@@ -16,8 +16,8 @@ from onefold.graph.reader import Reader
 from onefold.graph.subject import Subject
 from onefold.graph.timeline import list_events, list_orders
 from onefold.service import convert
-from onefold.service.churn import ChurnScorer
 from onefold.service.interceptors import deadline
+from onefold.service.predictor import Predictor
 from onefold.service.status import status_of
 from onefold.service.wire import Batch
 from onefold.v1 import profile_service_pb2, profile_service_pb2_grpc
@@ -32,9 +32,9 @@ _PARTS: Final = frozenset(part.value for part in Part)
 class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
     """Reads profiles and timelines, and adds the score."""
 
-    def __init__(self, reader: Reader, scorer: ChurnScorer) -> None:
+    def __init__(self, reader: Reader, predictor: Predictor) -> None:
         self._reader = reader
-        self._scorer = scorer
+        self._predictor = predictor
 
     def GetProfile(  # noqa: N802
         self, request: profile_service_pb2.GetProfileRequest, context: grpc.ServicerContext
@@ -124,7 +124,7 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
         if "churn" not in fields:
             return
         with contextlib.suppress(NotReady):
-            scores = self._scorer.scores([p.identity for p in profiles], seconds=deadline(context))
+            scores = self._predictor.churn([p.identity for p in profiles], seconds=deadline(context))
             for profile in profiles:
                 if profile.identity in scores:
                     profile.churn.CopyFrom(convert.churn_to_proto(scores[profile.identity], REASONS))

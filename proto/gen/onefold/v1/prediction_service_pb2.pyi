@@ -50,6 +50,62 @@ MODEL_STATE_INCOMPATIBLE: ModelState.ValueType  # 3
 """Its features are no longer those of the service, which refuses to score with it."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
+class _ModelKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_KIND_UNSPECIFIED: _ModelKind.ValueType  # 0
+    """Never sent."""
+    MODEL_KIND_FULL: _ModelKind.ValueType  # 1
+    """Linear models and trees."""
+    MODEL_KIND_SMALL: _ModelKind.ValueType  # 2
+    """The buying process and linear models, which small data bear better."""
+
+class ModelKind(_ModelKind, metaclass=_ModelKindEnumTypeWrapper):
+    """What a model is made of."""
+
+MODEL_KIND_UNSPECIFIED: ModelKind.ValueType  # 0
+"""Never sent."""
+MODEL_KIND_FULL: ModelKind.ValueType  # 1
+"""Linear models and trees."""
+MODEL_KIND_SMALL: ModelKind.ValueType  # 2
+"""The buying process and linear models, which small data bear better."""
+Global___ModelKind: _TypeAlias = ModelKind  # noqa: Y015
+
+class _Caution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CautionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Caution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAUTION_UNSPECIFIED: _Caution.ValueType  # 0
+    """Never sent."""
+    CAUTION_SHORT_HISTORY: _Caution.ValueType  # 1
+    """The model has seen less than twelve months, and so no season."""
+    CAUTION_BEYOND_RANGE: _Caution.ValueType  # 2
+    """The person has been a customer for longer than anybody the model learned from."""
+    CAUTION_UNSURE_IDENTITY: _Caution.ValueType  # 3
+    """The records may be two people's."""
+    CAUTION_OLD_MODEL: _Caution.ValueType  # 4
+    """A whole horizon has passed since what the model learned from."""
+
+class Caution(_Caution, metaclass=_CautionEnumTypeWrapper):
+    """Why a prediction should be taken with care."""
+
+CAUTION_UNSPECIFIED: Caution.ValueType  # 0
+"""Never sent."""
+CAUTION_SHORT_HISTORY: Caution.ValueType  # 1
+"""The model has seen less than twelve months, and so no season."""
+CAUTION_BEYOND_RANGE: Caution.ValueType  # 2
+"""The person has been a customer for longer than anybody the model learned from."""
+CAUTION_UNSURE_IDENTITY: Caution.ValueType  # 3
+"""The records may be two people's."""
+CAUTION_OLD_MODEL: Caution.ValueType  # 4
+"""A whole horizon has passed since what the model learned from."""
+Global___Caution: _TypeAlias = Caution  # noqa: Y015
+
 @_typing.final
 class TrainModelRequest(_message.Message):
     """What to train."""
@@ -117,6 +173,156 @@ class TrainModelMetadata(_message.Message):
 Global___TrainModelMetadata: _TypeAlias = TrainModelMetadata  # noqa: Y015
 
 @_typing.final
+class Estimate(_message.Message):
+    """One figure of a model on held-out people and time, with the 95 % interval of a bootstrap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """The figure."""
+    low: _builtins.float
+    """The interval's lower end."""
+    high: _builtins.float
+    """The interval's upper end."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Estimate: _TypeAlias = Estimate  # noqa: Y015
+
+@_typing.final
+class Measure(_message.Message):
+    """One measure of one part of a model, beside what it has to beat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class BaselinesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Estimate: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Estimate | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class DifferencesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Estimate: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Estimate | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PART_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    BASELINES_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    part: _builtins.str
+    """The part: `churn`, `spend`, `typical` or `next_order`."""
+    name: _builtins.str
+    """The measure: `auc`, `log_loss`, `gini` and so on."""
+    @_builtins.property
+    def model(self) -> Global___Estimate:
+        """The model's figure."""
+
+    @_builtins.property
+    def baselines(self) -> _containers.MessageMap[_builtins.str, Global___Estimate]:
+        """Each baseline's, trained and measured on the same rows."""
+
+    @_builtins.property
+    def differences(self) -> _containers.MessageMap[_builtins.str, Global___Estimate]:
+        """The model's less each baseline's, on the same resamples."""
+
+    def __init__(
+        self,
+        *,
+        part: _builtins.str = ...,
+        name: _builtins.str = ...,
+        model: Global___Estimate | None = ...,
+        baselines: _abc.Mapping[_builtins.str, Global___Estimate] | None = ...,
+        differences: _abc.Mapping[_builtins.str, Global___Estimate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "differences", b"differences", "model", b"model", "name", b"name", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Measure: _TypeAlias = Measure  # noqa: Y015
+
+@_typing.final
+class Gate(_message.Message):
+    """A condition on the data that a model was trained on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHAT_FIELD_NUMBER: _builtins.int
+    THERE_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    what: _builtins.str
+    """What was counted."""
+    there: _builtins.int
+    """How many there were."""
+    needed: _builtins.int
+    """How many are needed."""
+    kind: Global___ModelKind.ValueType
+    """The kind of model that it opens."""
+    def __init__(
+        self,
+        *,
+        what: _builtins.str = ...,
+        there: _builtins.int = ...,
+        needed: _builtins.int = ...,
+        kind: Global___ModelKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "needed", b"needed", "there", b"there", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Gate: _TypeAlias = Gate  # noqa: Y015
+
+@_typing.final
 class Model(_message.Message):
     """A trained model."""
 
@@ -162,6 +368,26 @@ class Model(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ImportanceEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
@@ -173,6 +399,15 @@ class Model(_message.Message):
     DATA_FINGERPRINT_FIELD_NUMBER: _builtins.int
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    GATES_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
+    IMPORTANCE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_ORDER_TIME_FIELD_NUMBER: _builtins.int
+    HELD_OUT_TIME_FIELD_NUMBER: _builtins.int
+    WEAKNESSES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name: `models/churn-0001`."""
     version: _builtins.str
@@ -185,6 +420,12 @@ class Model(_message.Message):
     """How many people it was trained on."""
     state: Global___ModelState.ValueType
     """Where it stands."""
+    kind: Global___ModelKind.ValueType
+    """What it is made of."""
+    choice: _builtins.str
+    """Why it is of that kind, in words."""
+    customer_count: _builtins.int
+    """How many people had bought anything when it was trained."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was trained."""
@@ -205,6 +446,30 @@ class Model(_message.Message):
     def baseline_metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """The same figures of the baseline, a logistic regression on recency, frequency and spending."""
 
+    @_builtins.property
+    def gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gate]:
+        """What data it needed, and what there was."""
+
+    @_builtins.property
+    def measures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Measure]:
+        """All measures of all its parts, with intervals."""
+
+    @_builtins.property
+    def importance(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """The mean size of what each input adds to the log-odds of churn."""
+
+    @_builtins.property
+    def first_order_time(self) -> _timestamp_pb2.Timestamp:
+        """The first day of purchase that it knows."""
+
+    @_builtins.property
+    def held_out_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it was tested on what followed, without having seen it."""
+
+    @_builtins.property
+    def weaknesses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is known to go wrong with it, a sentence each."""
+
     def __init__(
         self,
         *,
@@ -219,10 +484,19 @@ class Model(_message.Message):
         data_fingerprint: _builtins.str = ...,
         row_count: _builtins.int = ...,
         state: Global___ModelState.ValueType = ...,
+        kind: Global___ModelKind.ValueType = ...,
+        choice: _builtins.str = ...,
+        gates: _abc.Iterable[Global___Gate] | None = ...,
+        measures: _abc.Iterable[Global___Measure] | None = ...,
+        importance: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        customer_count: _builtins.int = ...,
+        first_order_time: _timestamp_pb2.Timestamp | None = ...,
+        held_out_time: _timestamp_pb2.Timestamp | None = ...,
+        weaknesses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "cutoff_time", b"cutoff_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "cutoff_time", b"cutoff_time", "first_order_time", b"first_order_time", "held_out_time", b"held_out_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_metrics", b"baseline_metrics", "create_time", b"create_time", "cutoff_time", b"cutoff_time", "data_fingerprint", b"data_fingerprint", "features", b"features", "horizon_days", b"horizon_days", "metrics", b"metrics", "name", b"name", "row_count", b"row_count", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_metrics", b"baseline_metrics", "choice", b"choice", "create_time", b"create_time", "customer_count", b"customer_count", "cutoff_time", b"cutoff_time", "data_fingerprint", b"data_fingerprint", "features", b"features", "first_order_time", b"first_order_time", "gates", b"gates", "held_out_time", b"held_out_time", "horizon_days", b"horizon_days", "importance", b"importance", "kind", b"kind", "measures", b"measures", "metrics", b"metrics", "name", b"name", "row_count", b"row_count", "state", b"state", "version", b"version", "weaknesses", b"weaknesses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -249,6 +523,28 @@ class GetModelRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
+
+@_typing.final
+class PromoteModelRequest(_message.Message):
+    """Which model to put in use."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The model's name: `models/churn-0001`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteModelRequest: _TypeAlias = PromoteModelRequest  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
@@ -312,8 +608,11 @@ class ScoreChurnRequest(_message.Message):
 
     SUBJECT_FIELD_NUMBER: _builtins.int
     MAX_REASONS_FIELD_NUMBER: _builtins.int
+    HORIZON_DAYS_FIELD_NUMBER: _builtins.int
     max_reasons: _builtins.int
     """How many reasons to give at most, the weightiest first. Absent: 3; 1,000 gives all there are."""
+    horizon_days: _builtins.int
+    """Within how many days: 1 to the model's longest horizon. Absent: that one."""
     @_builtins.property
     def subject(self) -> _identity_pb2.Subject:
         """What leads to the person."""
@@ -323,10 +622,11 @@ class ScoreChurnRequest(_message.Message):
         *,
         subject: _identity_pb2.Subject | None = ...,
         max_reasons: _builtins.int | None = ...,
+        horizon_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons", "max_reasons", b"max_reasons", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons", "max_reasons", b"max_reasons", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons", "horizon_days", b"horizon_days", "max_reasons", b"max_reasons", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_reasons: _TypeAlias = _typing.Literal["max_reasons"]  # noqa: Y015
     _WhichOneofArgType__max_reasons: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons"]  # noqa: Y015
@@ -369,6 +669,62 @@ class Reason(_message.Message):
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
+class IdentityConfidence(_message.Message):
+    """How sure it is that a person's records are one person's: the weakest merge among them, and what hangs on it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    """The probability that the two sides of the weakest merge are one person, 0 to 1; 1 where there is no merge."""
+    share: _builtins.float
+    """How much of the person's orders (or of the records, where there are none) is on its smaller side, 0 to 0.5."""
+    exact: _builtins.bool
+    """False where there were too many records to look at every merge: there may then be a weaker one."""
+    def __init__(
+        self,
+        *,
+        probability: _builtins.float = ...,
+        share: _builtins.float = ...,
+        exact: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "probability", b"probability", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentityConfidence: _TypeAlias = IdentityConfidence  # noqa: Y015
+
+@_typing.final
+class Warning(_message.Message):
+    """One reason to take a prediction with care."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUTION_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    caution: Global___Caution.ValueType
+    """Which."""
+    words: _builtins.str
+    """In words."""
+    def __init__(
+        self,
+        *,
+        caution: Global___Caution.ValueType = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caution", b"caution", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Warning: _TypeAlias = Warning  # noqa: Y015
+
+@_typing.final
 class ChurnScore(_message.Message):
     """How likely a person is to buy nothing within the horizon, and why. `log_odds` is `base_log_odds` plus the contributions
     of `reasons` plus `other_contribution`.
@@ -385,6 +741,8 @@ class ChurnScore(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     HORIZON_DAYS_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    IDENTITY_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     identity: _builtins.str
     """The id of the person's identity."""
     probability: _builtins.float
@@ -409,6 +767,14 @@ class ChurnScore(_message.Message):
         most now.
         """
 
+    @_builtins.property
+    def identity_confidence(self) -> Global___IdentityConfidence:
+        """How sure it is that the person is one. Absent where it was not looked at, as in a stream."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Warning]:
+        """Why to take the score with care."""
+
     def __init__(
         self,
         *,
@@ -421,10 +787,12 @@ class ChurnScore(_message.Message):
         model: _builtins.str = ...,
         horizon_days: _builtins.int = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        identity_confidence: Global___IdentityConfidence | None = ...,
+        warnings: _abc.Iterable[Global___Warning] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "identity_confidence", b"identity_confidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "base_log_odds", b"base_log_odds", "horizon_days", b"horizon_days", "identity", b"identity", "log_odds", b"log_odds", "model", b"model", "other_contribution", b"other_contribution", "probability", b"probability", "reasons", b"reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "base_log_odds", b"base_log_odds", "horizon_days", b"horizon_days", "identity", b"identity", "identity_confidence", b"identity_confidence", "log_odds", b"log_odds", "model", b"model", "other_contribution", b"other_contribution", "probability", b"probability", "reasons", b"reasons", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,8 +806,11 @@ class BatchScoreChurnRequest(_message.Message):
 
     SUBJECTS_FIELD_NUMBER: _builtins.int
     MAX_REASONS_FIELD_NUMBER: _builtins.int
+    HORIZON_DAYS_FIELD_NUMBER: _builtins.int
     max_reasons: _builtins.int
     """How many reasons to give at most for each, the weightiest first. Absent: 3; 1,000 gives all there are."""
+    horizon_days: _builtins.int
+    """Within how many days: 1 to the model's longest horizon. Absent: that one."""
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.Subject]:
         """What leads to each person, 1 to 500. Each is checked alone."""
@@ -449,10 +820,11 @@ class BatchScoreChurnRequest(_message.Message):
         *,
         subjects: _abc.Iterable[_identity_pb2.Subject] | None = ...,
         max_reasons: _builtins.int | None = ...,
+        horizon_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons", "max_reasons", b"max_reasons"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons", "max_reasons", b"max_reasons", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons", "horizon_days", b"horizon_days", "max_reasons", b"max_reasons", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_reasons: _TypeAlias = _typing.Literal["max_reasons"]  # noqa: Y015
     _WhichOneofArgType__max_reasons: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons"]  # noqa: Y015
@@ -519,3 +891,356 @@ class ChurnScoreResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___ChurnScoreResult: _TypeAlias = ChurnScoreResult  # noqa: Y015
+
+@_typing.final
+class StreamScoresRequest(_message.Message):
+    """What to stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HORIZON_DAYS_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    horizon_days: _builtins.int
+    """Within how many days: 1 to the model's longest horizon. Absent: that one."""
+    after: _builtins.str
+    """Only identities whose ids come after this one, to go on after a stream that broke off. Absent: all."""
+    def __init__(
+        self,
+        *,
+        horizon_days: _builtins.int = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "horizon_days", b"horizon_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamScoresRequest: _TypeAlias = StreamScoresRequest  # noqa: Y015
+
+@_typing.final
+class StreamScoresResponse(_message.Message):
+    """Some of the scores, as columns: an element of each per person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTITIES_FIELD_NUMBER: _builtins.int
+    PROBABILITIES_FIELD_NUMBER: _builtins.int
+    EXPECTED_ORDERS_FIELD_NUMBER: _builtins.int
+    PREDICTED_SPENDS_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    HORIZON_DAYS_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """The currency of the spends, as ISO 4217 has it."""
+    model: _builtins.str
+    """The name of the model."""
+    horizon_days: _builtins.int
+    """Within how many days."""
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of the identities, rising."""
+
+    @_builtins.property
+    def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The probability of churn of each, 0 to 1."""
+
+    @_builtins.property
+    def expected_orders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The expected number of order days within the horizon of each."""
+
+    @_builtins.property
+    def predicted_spends(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The expected spend within the horizon of each, in `currency`."""
+
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The instant from which the horizon runs."""
+
+    def __init__(
+        self,
+        *,
+        identities: _abc.Iterable[_builtins.str] | None = ...,
+        probabilities: _abc.Iterable[_builtins.float] | None = ...,
+        expected_orders: _abc.Iterable[_builtins.float] | None = ...,
+        predicted_spends: _abc.Iterable[_builtins.float] | None = ...,
+        currency: _builtins.str = ...,
+        model: _builtins.str = ...,
+        horizon_days: _builtins.int = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "currency", b"currency", "expected_orders", b"expected_orders", "horizon_days", b"horizon_days", "identities", b"identities", "model", b"model", "predicted_spends", b"predicted_spends", "probabilities", b"probabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamScoresResponse: _TypeAlias = StreamScoresResponse  # noqa: Y015
+
+@_typing.final
+class GetPredictionsRequest(_message.Message):
+    """Of whom to predict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    HORIZON_DAYS_FIELD_NUMBER: _builtins.int
+    MAX_REASONS_FIELD_NUMBER: _builtins.int
+    MAX_PRODUCTS_FIELD_NUMBER: _builtins.int
+    horizon_days: _builtins.int
+    """Within how many days: 1 to the model's longest horizon. Absent: that one."""
+    max_reasons: _builtins.int
+    """How many reasons for the churn score to give at most. Absent: 3."""
+    max_products: _builtins.int
+    """How many products to name at most that may be bought next. Absent: 5."""
+    @_builtins.property
+    def subject(self) -> _identity_pb2.Subject:
+        """What leads to the person."""
+
+    def __init__(
+        self,
+        *,
+        subject: _identity_pb2.Subject | None = ...,
+        horizon_days: _builtins.int = ...,
+        max_reasons: _builtins.int | None = ...,
+        max_products: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_products", b"_max_products", "_max_reasons", b"_max_reasons", "max_products", b"max_products", "max_reasons", b"max_reasons", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_products", b"_max_products", "_max_reasons", b"_max_reasons", "horizon_days", b"horizon_days", "max_products", b"max_products", "max_reasons", b"max_reasons", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_products: _TypeAlias = _typing.Literal["max_products"]  # noqa: Y015
+    _WhichOneofArgType__max_products: _TypeAlias = _typing.Literal["_max_products", b"_max_products"]  # noqa: Y015
+    _WhichOneofReturnType__max_reasons: _TypeAlias = _typing.Literal["max_reasons"]  # noqa: Y015
+    _WhichOneofArgType__max_reasons: _TypeAlias = _typing.Literal["_max_reasons", b"_max_reasons"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_products) -> _WhichOneofReturnType__max_products | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_reasons) -> _WhichOneofReturnType__max_reasons | None: ...
+
+Global___GetPredictionsRequest: _TypeAlias = GetPredictionsRequest  # noqa: Y015
+
+@_typing.final
+class CurvePoint(_message.Message):
+    """The probability of churn at one horizon."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HORIZON_DAYS_FIELD_NUMBER: _builtins.int
+    CHURN_PROBABILITY_FIELD_NUMBER: _builtins.int
+    horizon_days: _builtins.int
+    """Within how many days."""
+    churn_probability: _builtins.float
+    """The probability of no purchase within them; it never rises with the days."""
+    def __init__(
+        self,
+        *,
+        horizon_days: _builtins.int = ...,
+        churn_probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["churn_probability", b"churn_probability", "horizon_days", b"horizon_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CurvePoint: _TypeAlias = CurvePoint  # noqa: Y015
+
+@_typing.final
+class LifetimeValue(_message.Message):
+    """What a person is worth, in `currency`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    HISTORIC_FIELD_NUMBER: _builtins.int
+    PREDICTED_FIELD_NUMBER: _builtins.int
+    TYPICAL_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """The currency, as ISO 4217 has it."""
+    historic: _builtins.float
+    """Charged less refunded so far."""
+    predicted: _builtins.float
+    """The mean of what people like this spend within the horizon: sums of it are what all will spend."""
+    typical: _builtins.float
+    """The median of the same: half of the people like this spend less, often nothing."""
+    total: _builtins.float
+    """Historic and predicted together."""
+    def __init__(
+        self,
+        *,
+        currency: _builtins.str = ...,
+        historic: _builtins.float = ...,
+        predicted: _builtins.float = ...,
+        typical: _builtins.float = ...,
+        total: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "historic", b"historic", "predicted", b"predicted", "total", b"total", "typical", b"typical"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LifetimeValue: _TypeAlias = LifetimeValue  # noqa: Y015
+
+@_typing.final
+class NextOrder(_message.Message):
+    """When the next order is due, if there is one within the model's longest horizon."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EARLIEST_TIME_FIELD_NUMBER: _builtins.int
+    MEDIAN_TIME_FIELD_NUMBER: _builtins.int
+    LATEST_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def earliest_time(self) -> _timestamp_pb2.Timestamp:
+        """One in ten orders sooner."""
+
+    @_builtins.property
+    def median_time(self) -> _timestamp_pb2.Timestamp:
+        """Half order sooner."""
+
+    @_builtins.property
+    def latest_time(self) -> _timestamp_pb2.Timestamp:
+        """One in ten orders later."""
+
+    def __init__(
+        self,
+        *,
+        earliest_time: _timestamp_pb2.Timestamp | None = ...,
+        median_time: _timestamp_pb2.Timestamp | None = ...,
+        latest_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["earliest_time", b"earliest_time", "latest_time", b"latest_time", "median_time", b"median_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earliest_time", b"earliest_time", "latest_time", b"latest_time", "median_time", b"median_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NextOrder: _TypeAlias = NextOrder  # noqa: Y015
+
+@_typing.final
+class NextProduct(_message.Message):
+    """A product that may be bought next."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    product: _builtins.str
+    """The product's key."""
+    name: _builtins.str
+    """Its name; empty where none is known."""
+    score: _builtins.float
+    """By what products of one reason are ranked; only the order means anything."""
+    words: _builtins.str
+    """Why, in words."""
+    def __init__(
+        self,
+        *,
+        product: _builtins.str = ...,
+        name: _builtins.str = ...,
+        score: _builtins.float = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "product", b"product", "score", b"score", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NextProduct: _TypeAlias = NextProduct  # noqa: Y015
+
+@_typing.final
+class Abstention(_message.Message):
+    """What can't be said, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHAT_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    what: _builtins.str
+    """What: `next_order`, `next_products`."""
+    words: _builtins.str
+    """Why not, in words."""
+    def __init__(
+        self,
+        *,
+        what: _builtins.str = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["what", b"what", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Abstention: _TypeAlias = Abstention  # noqa: Y015
+
+@_typing.final
+class Predictions(_message.Message):
+    """All that is predicted of a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHURN_FIELD_NUMBER: _builtins.int
+    CURVE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    EXPECTED_ORDERS_FIELD_NUMBER: _builtins.int
+    MEAN_GAP_DAYS_FIELD_NUMBER: _builtins.int
+    NEXT_ORDER_FIELD_NUMBER: _builtins.int
+    NEXT_PRODUCTS_FIELD_NUMBER: _builtins.int
+    ABSTENTIONS_FIELD_NUMBER: _builtins.int
+    expected_orders: _builtins.float
+    """The expected number of order days within the horizon."""
+    mean_gap_days: _builtins.float
+    """The mean days between order days. Absent with fewer than two."""
+    @_builtins.property
+    def churn(self) -> Global___ChurnScore:
+        """Churn within the horizon, with its reasons; the model, the instant and how sure the person is one are there."""
+
+    @_builtins.property
+    def curve(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurvePoint]:
+        """Churn over the horizons up to the model's longest."""
+
+    @_builtins.property
+    def value(self) -> Global___LifetimeValue:
+        """What the person is worth."""
+
+    @_builtins.property
+    def next_order(self) -> Global___NextOrder:
+        """When the next order is due. Absent with fewer than two order days."""
+
+    @_builtins.property
+    def next_products(self) -> _containers.RepeatedCompositeFieldContainer[Global___NextProduct]:
+        """What may be bought next, the likeliest first."""
+
+    @_builtins.property
+    def abstentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Abstention]:
+        """What can't be said, and why."""
+
+    def __init__(
+        self,
+        *,
+        churn: Global___ChurnScore | None = ...,
+        curve: _abc.Iterable[Global___CurvePoint] | None = ...,
+        value: Global___LifetimeValue | None = ...,
+        expected_orders: _builtins.float = ...,
+        mean_gap_days: _builtins.float | None = ...,
+        next_order: Global___NextOrder | None = ...,
+        next_products: _abc.Iterable[Global___NextProduct] | None = ...,
+        abstentions: _abc.Iterable[Global___Abstention] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_gap_days", b"_mean_gap_days", "churn", b"churn", "mean_gap_days", b"mean_gap_days", "next_order", b"next_order", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_gap_days", b"_mean_gap_days", "abstentions", b"abstentions", "churn", b"churn", "curve", b"curve", "expected_orders", b"expected_orders", "mean_gap_days", b"mean_gap_days", "next_order", b"next_order", "next_products", b"next_products", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mean_gap_days: _TypeAlias = _typing.Literal["mean_gap_days"]  # noqa: Y015
+    _WhichOneofArgType__mean_gap_days: _TypeAlias = _typing.Literal["_mean_gap_days", b"_mean_gap_days"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_gap_days) -> _WhichOneofReturnType__mean_gap_days | None: ...
+
+Global___Predictions: _TypeAlias = Predictions  # noqa: Y015

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class PredictionServiceStub:
-    """Trains churn models on the graph and scores people with them. Churn is no purchase within a horizon.
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
     """
 
     def __init__(self, channel):
@@ -51,6 +52,11 @@ class PredictionServiceStub:
                 request_serializer=onefold_dot_v1_dot_prediction__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=onefold_dot_v1_dot_prediction__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.PromoteModel = channel.unary_unary(
+                '/onefold.v1.PredictionService/PromoteModel',
+                request_serializer=onefold_dot_v1_dot_prediction__service__pb2.PromoteModelRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_prediction__service__pb2.Model.FromString,
+                _registered_method=True)
         self.ScoreChurn = channel.unary_unary(
                 '/onefold.v1.PredictionService/ScoreChurn',
                 request_serializer=onefold_dot_v1_dot_prediction__service__pb2.ScoreChurnRequest.SerializeToString,
@@ -61,14 +67,25 @@ class PredictionServiceStub:
                 request_serializer=onefold_dot_v1_dot_prediction__service__pb2.BatchScoreChurnRequest.SerializeToString,
                 response_deserializer=onefold_dot_v1_dot_prediction__service__pb2.BatchScoreChurnResponse.FromString,
                 _registered_method=True)
+        self.StreamScores = channel.unary_stream(
+                '/onefold.v1.PredictionService/StreamScores',
+                request_serializer=onefold_dot_v1_dot_prediction__service__pb2.StreamScoresRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_prediction__service__pb2.StreamScoresResponse.FromString,
+                _registered_method=True)
+        self.GetPredictions = channel.unary_unary(
+                '/onefold.v1.PredictionService/GetPredictions',
+                request_serializer=onefold_dot_v1_dot_prediction__service__pb2.GetPredictionsRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_prediction__service__pb2.Predictions.FromString,
+                _registered_method=True)
 
 
 class PredictionServiceServicer:
-    """Trains churn models on the graph and scores people with them. Churn is no purchase within a horizon.
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
     """
 
     def TrainModel(self, request, context):
-        """Trains a churn model and, when it is done, makes it the one that scores.
+        """Trains a model and, when it is done, makes it the one that predicts.
 
         The operation's response is a Model; its metadata, a TrainModelMetadata. Follow it with google.longrunning.Operations.
         A repeat with the same `request_id` gets the operation of the first; without one, each call trains.
@@ -98,8 +115,18 @@ class PredictionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PromoteModel(self, request, context):
+        """Makes a model the one that predicts: a newer one, or an older one again.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (it is damaged, or made for other features). A repeat changes
+        nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ScoreChurn(self, request, context):
-        """Says how likely a person is to buy nothing within the model's horizon, and why.
+        """Says how likely a person is to buy nothing within a horizon, and why.
 
         The horizon begins at the newest order in the graph, at most now: what was bought since is not known. In a live shop
         that is seconds ago; over a file of old orders it is where the file ends. The score says it as `as_of_time`.
@@ -115,6 +142,29 @@ class PredictionServiceServicer:
         """Scores up to 500 people, with a result per person. A bad or unknown subject is refused alone.
 
         Errors: INVALID_ARGUMENT (no subject, or too many), FAILED_PRECONDITION (no model yet), UNAVAILABLE,
+        DEADLINE_EXCEEDED. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamScores(self, request, context):
+        """Scores everybody who has bought anything, in the order of their ids, as of one instant and by one model.
+
+        Reasons are not among what is streamed, and how sure an identity is neither: ask for those by ScoreChurn. A stream that
+        broke off goes on after the last id that was seen.
+
+        Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no model yet), UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPredictions(self, request, context):
+        """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order, the next
+        products. What can't be said is named with its reason, and the rest is said.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
         DEADLINE_EXCEEDED. Reads only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -139,6 +189,11 @@ def add_PredictionServiceServicer_to_server(servicer, server):
                     request_deserializer=onefold_dot_v1_dot_prediction__service__pb2.ListModelsRequest.FromString,
                     response_serializer=onefold_dot_v1_dot_prediction__service__pb2.ListModelsResponse.SerializeToString,
             ),
+            'PromoteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteModel,
+                    request_deserializer=onefold_dot_v1_dot_prediction__service__pb2.PromoteModelRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_prediction__service__pb2.Model.SerializeToString,
+            ),
             'ScoreChurn': grpc.unary_unary_rpc_method_handler(
                     servicer.ScoreChurn,
                     request_deserializer=onefold_dot_v1_dot_prediction__service__pb2.ScoreChurnRequest.FromString,
@@ -149,6 +204,16 @@ def add_PredictionServiceServicer_to_server(servicer, server):
                     request_deserializer=onefold_dot_v1_dot_prediction__service__pb2.BatchScoreChurnRequest.FromString,
                     response_serializer=onefold_dot_v1_dot_prediction__service__pb2.BatchScoreChurnResponse.SerializeToString,
             ),
+            'StreamScores': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamScores,
+                    request_deserializer=onefold_dot_v1_dot_prediction__service__pb2.StreamScoresRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_prediction__service__pb2.StreamScoresResponse.SerializeToString,
+            ),
+            'GetPredictions': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPredictions,
+                    request_deserializer=onefold_dot_v1_dot_prediction__service__pb2.GetPredictionsRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_prediction__service__pb2.Predictions.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'onefold.v1.PredictionService', rpc_method_handlers)
@@ -158,7 +223,8 @@ def add_PredictionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PredictionService:
-    """Trains churn models on the graph and scores people with them. Churn is no purchase within a horizon.
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
     """
 
     @staticmethod
@@ -243,6 +309,33 @@ class PredictionService:
             _registered_method=True)
 
     @staticmethod
+    def PromoteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onefold.v1.PredictionService/PromoteModel',
+            onefold_dot_v1_dot_prediction__service__pb2.PromoteModelRequest.SerializeToString,
+            onefold_dot_v1_dot_prediction__service__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ScoreChurn(request,
             target,
             options=(),
@@ -286,6 +379,60 @@ class PredictionService:
             '/onefold.v1.PredictionService/BatchScoreChurn',
             onefold_dot_v1_dot_prediction__service__pb2.BatchScoreChurnRequest.SerializeToString,
             onefold_dot_v1_dot_prediction__service__pb2.BatchScoreChurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamScores(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/onefold.v1.PredictionService/StreamScores',
+            onefold_dot_v1_dot_prediction__service__pb2.StreamScoresRequest.SerializeToString,
+            onefold_dot_v1_dot_prediction__service__pb2.StreamScoresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPredictions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onefold.v1.PredictionService/GetPredictions',
+            onefold_dot_v1_dot_prediction__service__pb2.GetPredictionsRequest.SerializeToString,
+            onefold_dot_v1_dot_prediction__service__pb2.Predictions.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,14 +28,16 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PredictionServiceStub:
-    """Trains churn models on the graph and scores people with them. Churn is no purchase within a horizon."""
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PredictionServiceAsyncStub: ...
     TrainModel: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.TrainModelRequest, _operations_pb2.Operation]
-    """Trains a churn model and, when it is done, makes it the one that scores.
+    """Trains a model and, when it is done, makes it the one that predicts.
 
     The operation's response is a Model; its metadata, a TrainModelMetadata. Follow it with google.longrunning.Operations.
     A repeat with the same `request_id` gets the operation of the first; without one, each call trains.
@@ -53,8 +55,14 @@ class PredictionServiceStub:
 
     Errors: INVALID_ARGUMENT (also for a page token that is not of this list). Reads only.
     """
+    PromoteModel: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.PromoteModelRequest, _prediction_service_pb2.Model]
+    """Makes a model the one that predicts: a newer one, or an older one again.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (it is damaged, or made for other features). A repeat changes
+    nothing.
+    """
     ScoreChurn: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.ScoreChurnRequest, _prediction_service_pb2.ChurnScore]
-    """Says how likely a person is to buy nothing within the model's horizon, and why.
+    """Says how likely a person is to buy nothing within a horizon, and why.
 
     The horizon begins at the newest order in the graph, at most now: what was bought since is not known. In a live shop
     that is seconds ago; over a file of old orders it is where the file ends. The score says it as `as_of_time`.
@@ -68,14 +76,31 @@ class PredictionServiceStub:
     Errors: INVALID_ARGUMENT (no subject, or too many), FAILED_PRECONDITION (no model yet), UNAVAILABLE,
     DEADLINE_EXCEEDED. Reads only.
     """
+    StreamScores: _grpc.UnaryStreamMultiCallable[_prediction_service_pb2.StreamScoresRequest, _prediction_service_pb2.StreamScoresResponse]
+    """Scores everybody who has bought anything, in the order of their ids, as of one instant and by one model.
+
+    Reasons are not among what is streamed, and how sure an identity is neither: ask for those by ScoreChurn. A stream that
+    broke off goes on after the last id that was seen.
+
+    Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no model yet), UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+    """
+    GetPredictions: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.GetPredictionsRequest, _prediction_service_pb2.Predictions]
+    """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order, the next
+    products. What can't be said is named with its reason, and the rest is said.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
+    DEADLINE_EXCEEDED. Reads only.
+    """
 
 @_typing.type_check_only
 class PredictionServiceAsyncStub(PredictionServiceStub):
-    """Trains churn models on the graph and scores people with them. Churn is no purchase within a horizon."""
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TrainModel: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.TrainModelRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Trains a churn model and, when it is done, makes it the one that scores.
+    """Trains a model and, when it is done, makes it the one that predicts.
 
     The operation's response is a Model; its metadata, a TrainModelMetadata. Follow it with google.longrunning.Operations.
     A repeat with the same `request_id` gets the operation of the first; without one, each call trains.
@@ -93,8 +118,14 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
 
     Errors: INVALID_ARGUMENT (also for a page token that is not of this list). Reads only.
     """
+    PromoteModel: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.PromoteModelRequest, _prediction_service_pb2.Model]  # type: ignore[assignment]
+    """Makes a model the one that predicts: a newer one, or an older one again.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (it is damaged, or made for other features). A repeat changes
+    nothing.
+    """
     ScoreChurn: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.ScoreChurnRequest, _prediction_service_pb2.ChurnScore]  # type: ignore[assignment]
-    """Says how likely a person is to buy nothing within the model's horizon, and why.
+    """Says how likely a person is to buy nothing within a horizon, and why.
 
     The horizon begins at the newest order in the graph, at most now: what was bought since is not known. In a live shop
     that is seconds ago; over a file of old orders it is where the file ends. The score says it as `as_of_time`.
@@ -108,9 +139,26 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     Errors: INVALID_ARGUMENT (no subject, or too many), FAILED_PRECONDITION (no model yet), UNAVAILABLE,
     DEADLINE_EXCEEDED. Reads only.
     """
+    StreamScores: _aio.UnaryStreamMultiCallable[_prediction_service_pb2.StreamScoresRequest, _prediction_service_pb2.StreamScoresResponse]  # type: ignore[assignment]
+    """Scores everybody who has bought anything, in the order of their ids, as of one instant and by one model.
+
+    Reasons are not among what is streamed, and how sure an identity is neither: ask for those by ScoreChurn. A stream that
+    broke off goes on after the last id that was seen.
+
+    Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no model yet), UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+    """
+    GetPredictions: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.GetPredictionsRequest, _prediction_service_pb2.Predictions]  # type: ignore[assignment]
+    """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order, the next
+    products. What can't be said is named with its reason, and the rest is said.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
+    DEADLINE_EXCEEDED. Reads only.
+    """
 
 class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Trains churn models on the graph and scores people with them. Churn is no purchase within a horizon."""
+    """Trains models on the graph and predicts with them: churn, value, the next order, the next products. Churn is
+    no purchase within a horizon.
+    """
 
     @_abc_1.abstractmethod
     def TrainModel(
@@ -118,7 +166,7 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prediction_service_pb2.TrainModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Trains a churn model and, when it is done, makes it the one that scores.
+        """Trains a model and, when it is done, makes it the one that predicts.
 
         The operation's response is a Model; its metadata, a TrainModelMetadata. Follow it with google.longrunning.Operations.
         A repeat with the same `request_id` gets the operation of the first; without one, each call trains.
@@ -150,12 +198,24 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def PromoteModel(
+        self,
+        request: _prediction_service_pb2.PromoteModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prediction_service_pb2.Model, _abc.Awaitable[_prediction_service_pb2.Model]]:
+        """Makes a model the one that predicts: a newer one, or an older one again.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (it is damaged, or made for other features). A repeat changes
+        nothing.
+        """
+
+    @_abc_1.abstractmethod
     def ScoreChurn(
         self,
         request: _prediction_service_pb2.ScoreChurnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prediction_service_pb2.ChurnScore, _abc.Awaitable[_prediction_service_pb2.ChurnScore]]:
-        """Says how likely a person is to buy nothing within the model's horizon, and why.
+        """Says how likely a person is to buy nothing within a horizon, and why.
 
         The horizon begins at the newest order in the graph, at most now: what was bought since is not known. In a live shop
         that is seconds ago; over a file of old orders it is where the file ends. The score says it as `as_of_time`.
@@ -173,6 +233,33 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Scores up to 500 people, with a result per person. A bad or unknown subject is refused alone.
 
         Errors: INVALID_ARGUMENT (no subject, or too many), FAILED_PRECONDITION (no model yet), UNAVAILABLE,
+        DEADLINE_EXCEEDED. Reads only.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamScores(
+        self,
+        request: _prediction_service_pb2.StreamScoresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_prediction_service_pb2.StreamScoresResponse], _abc.AsyncIterator[_prediction_service_pb2.StreamScoresResponse]]:
+        """Scores everybody who has bought anything, in the order of their ids, as of one instant and by one model.
+
+        Reasons are not among what is streamed, and how sure an identity is neither: ask for those by ScoreChurn. A stream that
+        broke off goes on after the last id that was seen.
+
+        Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no model yet), UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPredictions(
+        self,
+        request: _prediction_service_pb2.GetPredictionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prediction_service_pb2.Predictions, _abc.Awaitable[_prediction_service_pb2.Predictions]]:
+        """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order, the next
+        products. What can't be said is named with its reason, and the rest is said.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no model yet, or the person has no order), UNAVAILABLE,
         DEADLINE_EXCEEDED. Reads only.
         """
 

@@ -37,6 +37,12 @@ imports = typer.Typer(
 policies = typer.Typer(help="The rules by which records are found to be one person.", no_args_is_help=True)
 app.add_typer(imports, name="import")
 app.add_typer(policies, name="policy")
+feature_commands = typer.Typer(
+    help="The figures that models and exports know about a person, each as of an instant.", no_args_is_help=True
+)
+app.add_typer(feature_commands, name="features")
+models = typer.Typer(help="The trained models, and which of them is in use.", no_args_is_help=True)
+app.add_typer(models, name="model")
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Address = Annotated[
@@ -54,6 +60,19 @@ Bulk = Annotated[
     typer.Option("--bulk", help="For a first load of many: send together what hangs together. Takes a spool file."),
 ]
 Restart = Annotated[bool, typer.Option("--restart", help="Begin anew, also if an earlier run was interrupted.")]
+SubjectWords = Annotated[
+    str,
+    typer.Argument(
+        metavar="SUBJECT",
+        help="customer:SOURCE:ID, order:SOURCE:ID, KIND:VALUE, or an identity's id.",
+        show_default=False,
+    ),
+]
+Region = Annotated[str, typer.Option(metavar="CC", help="Country of a phone in national form, as GB.")]
+Horizon = Annotated[
+    int | None,
+    typer.Option(min=1, max=365, help="Within so many days. Default: the model's longest.", show_default=False),
+]
 File = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, show_default=False)]
 
 
@@ -199,17 +218,81 @@ def train(
         training.train(channel, horizon_days or 0, cutoff and cutoff.replace(tzinfo=UTC), json)
 
 
+@app.command(epilog="Example: onefold score --horizon-days 30")
+def score(horizon_days: Horizon = None, data_folder: DataFolder = None, json: Json = False) -> None:
+    """Write what the model in use says of everybody to the graph, with the features. The service may run meanwhile."""
+    from onefold.service.cli import scoring
+
+    scoring.score(_settings(data_folder=data_folder), horizon_days, json)
+
+
+@models.command("list")
+def list_models(address: Address = None, json: Json = False) -> None:
+    """List the models, newest first."""
+    from onefold.service.cli import models
+
+    with _service(address) as (channel, _):
+        models.list_all(channel, json)
+
+
+@models.command("show")
+def show_model(
+    version: Annotated[str, typer.Argument(metavar="[VERSION]", help="As churn-0001. Default: the one in use.")] = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Show a model's card: what it was trained on, how it did beside its baselines, and what is known to go wrong."""
+    from onefold.service.cli import models
+
+    with _service(address) as (channel, _):
+        models.show(channel, version, json)
+
+
+@models.command("promote")
+def promote_model(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="As churn-0001.", show_default=False)],
+    address: Address = None,
+) -> None:
+    """Put a model in use."""
+    from onefold.service.cli import models
+
+    with _service(address) as (channel, _):
+        models.promote(channel, version)
+
+
+@models.command("rollback")
+def roll_back_model(address: Address = None) -> None:
+    """Put the model in use that was trained before the one that is."""
+    from onefold.service.cli import models
+
+    with _service(address) as (channel, _):
+        models.roll_back(channel)
+
+
+@app.command(epilog="Example: onefold predict email:ann@example.org --horizon-days 30")
+def predict(
+    subject: SubjectWords,
+    region: Region = "",
+    horizon_days: Horizon = None,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Say what is to be expected of one person: churn and why, value, the next order, the next products."""
+    from onefold.service.cli import predicting
+    from onefold.service.cli.subjects import in_words_of_the_command, parse_subject
+
+    wanted = parse_subject(subject, region)
+    with _service(address) as (channel, _):
+        try:
+            predicting.predict(channel, wanted, horizon_days or 0, json)
+        except InvalidInput as error:
+            raise in_words_of_the_command(error, wanted) from error
+
+
 @app.command(epilog="Examples: onefold profile customer:crm:17; onefold profile 'phone:020 7946 0018' --region GB")
 def profile(
-    subject: Annotated[
-        str,
-        typer.Argument(
-            metavar="SUBJECT",
-            help="customer:SOURCE:ID, order:SOURCE:ID, KIND:VALUE, or an identity's id.",
-            show_default=False,
-        ),
-    ],
-    region: Annotated[str, typer.Option(metavar="CC", help="Country of a phone in national form, as GB.")] = "",
+    subject: SubjectWords,
+    region: Region = "",
     as_of: Annotated[
         datetime | None,
         typer.Option(
@@ -350,6 +433,58 @@ def policy_schema() -> None:
     from onefold.service.cli import policies as commands
 
     commands.schema()
+
+
+@feature_commands.command("list", epilog="Example: onefold features list --json")
+def features_list(
+    json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the page docs/features.md.")] = False,
+) -> None:
+    """List every feature with its meaning, unit, type and topic."""
+    from onefold.service.cli import features as commands
+
+    commands.list_all(json, markdown)
+
+
+@feature_commands.command("show", epilog="Example: onefold features show days_since_order")
+def features_show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="As `onefold features list` names it.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Show all there is to know about one feature: its formula, its as-of rule, its words."""
+    from onefold.service.cli import features as commands
+
+    commands.show(key, json)
+
+
+@feature_commands.command("export", epilog="Example: onefold features export features.parquet --as-of 2011-09-10")
+def features_export(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Its ending says how: .csv, .json, .jsonl or .parquet.", show_default=False
+        ),
+    ],
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Only this feature. May be repeated. Default: all.", show_default=False),
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"],
+            help="Of what had happened before this instant, UTC. Default: the newest order.",
+            show_default=False,
+        ),
+    ] = None,
+    data_folder: DataFolder = None,
+) -> None:
+    """Write the features of everyone who has bought anything to a file, a row each. Who is who is as of now."""
+    settings = _settings(data_folder=data_folder)
+    from onefold.graph.model import to_instant
+    from onefold.service.cli import features as commands
+
+    commands.export(settings, file, None if as_of is None else to_instant(as_of.replace(tzinfo=UTC)), feature or [])
 
 
 def _settings(**given: Any) -> Settings:

@@ -38,8 +38,8 @@ EXIT_NOT_LOOKED: Final = 2
 def verify(settings: Settings, limit: int, as_json: bool) -> int:
     """Says whether the graph is as its evidence and its log say: 0 if so, 1 if not, 2 when that can't be told."""
     try:
-        with _writer(settings) as writer:
-            reader = _reader(writer)
+        with writer_at(settings) as writer:
+            reader = reader_of(writer)
             _tell_policy(reader)
             with terminal.progress("reading the graph") as bars:
                 found = examine(reader, limit, _shown(bars), _shown(bars, "reading the log"))
@@ -55,8 +55,8 @@ def verify(settings: Settings, limit: int, as_json: bool) -> int:
 
 def rebuild_graph(settings: Settings, dry_run: bool, limit: int, as_json: bool) -> int:
     """Decides again what is not as the policy says, or says what that would change; 1 if anything is left."""
-    with _writer(settings) as writer:
-        reader = _reader(writer)
+    with writer_at(settings) as writer:
+        reader = reader_of(writer)
         _tell_policy(reader)
         if dry_run:
             with terminal.progress("reading the graph") as bars:
@@ -71,7 +71,7 @@ def rebuild_graph(settings: Settings, dry_run: bool, limit: int, as_json: bool) 
 
 
 @contextmanager
-def _writer(settings: Settings) -> Iterator[Writer]:
+def writer_at(settings: Settings) -> Iterator[Writer]:
     """What writes to the graph of these settings as a service would; the embedded engine is started if none runs."""
     rules = policy.load(settings.policy_file)
     if settings.embedded and not holds_graph(settings.data_folder):
@@ -94,7 +94,8 @@ def _no_graph(settings: Settings) -> InvalidInput:
     return InvalidInput([Violation(field, f"there is no graph in {place}")])
 
 
-def _reader(writer: Writer) -> Reader:
+def reader_of(writer: Writer) -> Reader:
+    """A reader of the same graph, by the same rules."""
     return Reader(writer.driver, writer.database, writer.policy)
 
 

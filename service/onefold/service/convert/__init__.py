@@ -23,7 +23,13 @@ from onefold.service.convert.items import (
     order_to_proto,
     parse_item,
 )
-from onefold.service.convert.predictions import churn_to_proto, model_to_proto, parse_model_name
+from onefold.service.convert.predictions import (
+    block_to_proto,
+    churn_to_proto,
+    model_to_proto,
+    outlook_to_proto,
+    parse_model_name,
+)
 from onefold.service.convert.profiles import parse_event_filter, profile_to_proto
 from onefold.service.convert.values import (
     date_to_proto,
@@ -35,6 +41,7 @@ from onefold.service.convert.values import (
 )
 
 __all__ = [
+    "block_to_proto",
     "churn_to_proto",
     "date_to_proto",
     "decision_to_proto",
@@ -47,6 +54,7 @@ __all__ = [
     "money_to_proto",
     "order_to_proto",
     "outcome_to_proto",
+    "outlook_to_proto",
     "parse_as_of",
     "parse_change_kinds",
     "parse_event_filter",

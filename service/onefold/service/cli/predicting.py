@@ -1,0 +1,64 @@
+"""``onefold predict``: what is to be expected of one person, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import grpc
+from google.protobuf.json_format import MessageToJson
+from rich.markup import escape
+
+from onefold.service.cli import terminal
+from onefold.service.client import error_of
+from onefold.v1 import identity_pb2
+from onefold.v1 import prediction_service_pb2 as pb
+from onefold.v1 import prediction_service_pb2_grpc as rpc
+
+_BAR: Final = 20
+
+
+def predict(channel: grpc.Channel, subject: identity_pb2.Subject, horizon_days: int, as_json: bool) -> None:
+    """Prints all that is predicted. Raises NotFound, and NotReady without a model or an order."""
+    request = pb.GetPredictionsRequest(subject=subject, horizon_days=horizon_days)
+    try:
+        found = rpc.PredictionServiceStub(channel).GetPredictions(request, timeout=30)
+    except grpc.RpcError as error:
+        raise error_of(error) from error
+    if as_json:
+        print(MessageToJson(found, preserving_proto_field_name=True))
+        return
+    for line in _lines(found):
+        terminal.out().print(line, soft_wrap=True)
+
+
+def _lines(found: pb.Predictions) -> Iterator[str]:
+    churn, value = found.churn, found.value
+    yield f"[dim]identity {churn.identity}, by {churn.model}, from {_day(churn.as_of_time)} on[/]"
+    yield f"[bold]Churn[/] {churn.probability:.0%} within {churn.horizon_days} days"
+    for reason in churn.reasons:
+        yield f"  {reason.contribution:+.2f}  {escape(reason.words)}"
+    for point in found.curve:
+        filled = round(point.churn_probability * _BAR)
+        yield f"  {point.horizon_days:>4} days {'█' * filled:<{_BAR}} {point.churn_probability:.0%}"
+    yield (
+        f"[bold]Value[/] {value.historic:,.2f} {value.currency} so far; {value.predicted:,.2f} to be expected within"
+        f" {churn.horizon_days} days (typically {value.typical:,.2f}), from {found.expected_orders:.1f} orders"
+    )
+    if found.HasField("next_order"):
+        due = found.next_order
+        gap = f", usually every {found.mean_gap_days:.0f} days" if found.HasField("mean_gap_days") else ""
+        yield (
+            f"[bold]Next order[/] around {_day(due.median_time)}, if any: from {_day(due.earliest_time)} to"
+            f" {_day(due.latest_time)} for eight in ten{gap}"
+        )
+    for product in found.next_products:
+        yield f"[bold]Next product[/] {escape(product.name or product.product)}: {escape(product.words)}"
+    for abstention in found.abstentions:
+        yield f"[yellow]no {abstention.what.replace('_', ' ')}[/]: {escape(abstention.words)}"
+    for warning in churn.warnings:
+        yield f"[yellow]take care[/]: {escape(warning.words)}"
+
+
+def _day(time: object) -> str:
+    return str(time.ToJsonString())[:10]  # type: ignore[attr-defined]

@@ -1,0 +1,273 @@
+"""Predictions of people who are in the graph: their columns, the one feature query, the model in use.
+
+A prediction speaks about the time from *as of* on. That instant is the newest order in the graph, at most now: what
+people bought since is not known to anybody. In a live shop that is seconds ago; over a file of old orders it is where
+the file ends, and nobody is called lost for what the file could not tell.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from onefold.graph import columns
+from onefold.graph.confidence import Confidence, read_confidence
+from onefold.graph.errors import DeadlineExceeded
+from onefold.graph.model import Instant
+from onefold.graph.newest import newest_order
+from onefold.graph.reader import Reader
+from onefold.graph.subject import Subject
+from onefold.ml import features
+from onefold.ml.current import CurrentModel
+from onefold.ml.model import PredictionModel
+from onefold.ml.next_order import NextOrders, next_order
+from onefold.ml.next_products import recommend
+from onefold.ml.panel import SHORTER_HORIZONS
+from onefold.ml.score import Explanation, Scores, curve, reasons, score
+from onefold.ml.value import Values, value
+from onefold.service.cautions import Caution, cautions
+
+AS_OF_SECONDS: Final = 10.0
+"""How long a looked-up *as of* serves: within it people are scored as of the same instant."""
+
+BLOCK: Final = 10_000
+"""So many people are scored together when everybody is."""
+
+CURVE_DAYS: Final = (7, 14, *SHORTER_HORIZONS)
+"""The horizons of a curve, as far as the model reaches; its own longest ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Churn:
+    """How likely one person is to buy nothing within the horizon from ``as_of`` on."""
+
+    identity: str
+    model_id: str
+    as_of: Instant
+    scores: Scores
+    row: int
+    """The person's row in the scores."""
+    confidence: Confidence | None
+    """How sure it is that the person is one; None where it was not looked at."""
+    cautions: tuple[Caution, ...]
+
+    @property
+    def probability(self) -> float:
+        """Of no purchase within the horizon."""
+        return float(self.scores.probability[self.row])
+
+    @property
+    def log_odds(self) -> float:
+        """The model's output."""
+        return float(self.scores.log_odds[self.row])
+
+    def reasons(self, top: int) -> Explanation:
+        """Why, at most ``top`` reasons, strongest first."""
+        return reasons(self.scores, self.row, top)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """All that is predicted of one person."""
+
+    churn: Churn
+    curve: tuple[tuple[int, float], ...]
+    """The probability of no purchase within so many days."""
+    values: Values
+    """Of this person alone."""
+    next_order: NextOrders
+    """Likewise."""
+    mean_gap_days: float | None
+    next_products: tuple[NextProduct, ...] | None
+    """The likeliest first; None where the model knows of none."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextProduct:
+    """A product that may be bought next."""
+
+    product: str
+    name: str
+    score: float
+    words: str
+    """Why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The scores and values of some people, their ids rising."""
+
+    model_id: str
+    model: PredictionModel
+    as_of: Instant
+    features: pa.Table
+    scores: Scores
+    values: Values
+
+
+class Predictor:
+    """Predicts by the model in use. All threads may use it."""
+
+    def __init__(self, reader: Reader, model: CurrentModel, clock: Callable[[], Instant]) -> None:
+        self._reader = reader
+        self._model = model
+        self._clock = clock
+        self._looking = threading.Lock()
+        self._as_of: Instant | None = None
+        self._serves_until = 0.0
+        self._framing = threading.Lock()
+        self._kept: tuple[str, Instant, pa.Table] | None = None
+
+    def churn(
+        self,
+        identities: Sequence[str],
+        horizon_days: int | None = None,
+        *,
+        sure: bool = False,
+        seconds: float | None = None,
+    ) -> dict[str, Churn]:
+        """The scores of those of these (current) identities that have bought anything, at the model's longest horizon
+        if none is asked for; with ``sure``, how sure each identity is.
+
+        Features are computed once for all. Raises NotReady where there is no model that fits, InvalidInput (field
+        ``horizon_days``) for a horizon out of its range, DeadlineExceeded after ``seconds``.
+        """
+        model_id, model = self._model.get()
+        reader = self._reader.within(seconds)
+        as_of = self._known_until(reader)
+        if as_of is None or not identities:
+            return {}
+        table = self._features(reader, model, as_of, identities)
+        scored = score(model, table, horizon_days)
+        return {
+            identity: self._churn(reader, model_id, model, as_of, scored, row, sure=sure)
+            for row, identity in enumerate(scored.identities)
+        }
+
+    def outlook(
+        self, identity: str, horizon_days: int | None = None, products: int = 0, *, seconds: float | None = None
+    ) -> Outlook | None:
+        """All that is predicted of a (current) identity, with at most so many ``products``; None if it has bought
+        nothing. Raises as :meth:`churn`."""
+        model_id, model = self._model.get()
+        reader = self._reader.within(seconds)
+        as_of = self._known_until(reader)
+        table = None if as_of is None else self._features(reader, model, as_of, [identity])
+        if as_of is None or table is None or not len(table):
+            return None
+        scored = score(model, table, horizon_days)
+        longest = model.card.horizon_days
+        days = (*(d for d in CURVE_DAYS if d < longest), longest)
+        gap = float(features.matrix(table, ["gap_mean"])[0, 0])
+        return Outlook(
+            churn=self._churn(reader, model_id, model, as_of, scored, 0, sure=True),
+            curve=tuple(zip(days, (1.0 - curve(model, table, days)[0]).tolist(), strict=True)),
+            values=value(model, table, horizon_days),
+            next_order=next_order(model, table),
+            mean_gap_days=None if np.isnan(gap) else gap,
+            next_products=_next_products(reader, model, identity, as_of, products),
+        )
+
+    def everybody(
+        self, horizon_days: int | None = None, after: str = "", *, seconds: float | None = None
+    ) -> Iterator[tuple[Block, int]]:
+        """Everybody who has bought anything and whose id comes after ``after``, by ids rising, as of one instant and by
+        one model; with each block, how many people there are in all. Raises as :meth:`churn`.
+
+        The features are computed by the first who asks, and kept for as long as no newer order is known."""
+        model_id, model = self._model.get()
+        reader = self._reader.within(seconds)
+        as_of = self._known_until(reader)
+        if as_of is None:
+            return
+        table = self._frame(reader, model_id, model, as_of)
+        first = int(np.searchsorted(table["identity"].to_numpy(), after, side="right")) if after else 0
+        for start in range(first, len(table), BLOCK):
+            yield _block(model_id, model, as_of, table.slice(start, BLOCK), horizon_days), len(table) - first
+
+    def block(
+        self, identities: Sequence[str], horizon_days: int | None = None, *, seconds: float | None = None
+    ) -> Block | None:
+        """Those of these (current) identities that have bought anything; None where no order is known. Raises as
+        :meth:`churn`."""
+        model_id, model = self._model.get()
+        reader = self._reader.within(seconds)
+        as_of = self._known_until(reader)
+        if as_of is None:
+            return None
+        return _block(model_id, model, as_of, self._features(reader, model, as_of, identities), horizon_days)
+
+    def _frame(self, reader: Reader, model_id: str, model: PredictionModel, as_of: Instant) -> pa.Table:
+        with self._framing:
+            kept = self._kept
+            if kept is None or kept[:2] != (model_id, as_of):
+                orders, events = columns.orders(reader, as_of), columns.events(reader, as_of)
+                table = features.compute(orders, events, as_of, model.card.population)
+                kept = self._kept = (model_id, as_of, table)
+            return kept[2]
+
+    def _features(self, reader: Reader, model: PredictionModel, as_of: Instant, identities: Sequence[str]) -> pa.Table:
+        return features.compute(
+            columns.orders(reader, as_of, identities),
+            columns.events(reader, as_of, identities),
+            as_of,
+            model.card.population,
+        )
+
+    def _churn(
+        self,
+        reader: Reader,
+        model_id: str,
+        model: PredictionModel,
+        as_of: Instant,
+        scored: Scores,
+        row: int,
+        *,
+        sure: bool,
+    ) -> Churn:
+        identity = scored.identities[row]
+        confidence = read_confidence(reader, Subject.identity(identity)) if sure else None
+        found = cautions(model.card, scored, row, as_of, confidence)
+        return Churn(identity, model_id, as_of, scored, row, confidence, found)
+
+    def _known_until(self, reader: Reader) -> Instant | None:
+        # Whoever looks may wait for the graph longer than this caller will.
+        left = reader.left()
+        if not self._looking.acquire(timeout=-1 if left is None else left):
+            raise DeadlineExceeded("the deadline ran out before the newest order was known")
+        try:
+            if self._as_of is None or time.monotonic() >= self._serves_until:
+                self._as_of = known_until(reader, self._clock)
+                self._serves_until = time.monotonic() + AS_OF_SECONDS
+            return self._as_of
+        finally:
+            self._looking.release()
+
+
+def _block(model_id: str, model: PredictionModel, as_of: Instant, table: pa.Table, horizon_days: int | None) -> Block:
+    scored = score(model, table, horizon_days, contributions=False)
+    return Block(model_id, model, as_of, table, scored, value(model, table, horizon_days))
+
+
+def _next_products(
+    reader: Reader, model: PredictionModel, identity: str, as_of: Instant, top: int
+) -> tuple[NextProduct, ...] | None:
+    if model.products is None:
+        return None
+    if not top:
+        return ()
+    lines = columns.lines(reader, as_of, [identity])
+    found = recommend(model.products, lines, as_of, top=top, identities=[identity]).to_pylist()
+    return tuple(NextProduct(row["product"], row["name"], row["score"], row["words"]) for row in found)
+
+
+def known_until(reader: Reader, clock: Callable[[], Instant]) -> Instant | None:
+    """Up to when purchases are known: just after the newest order, at most now. None where there is no order."""
+    newest = newest_order(reader)
+    return None if newest is None else min(newest + 1, clock())
