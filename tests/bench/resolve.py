@@ -31,7 +31,8 @@ _ROUNDS = 3
 def measure(rows: int = 10_000_000) -> list[Ratio]:
     """Bulk at ``rows`` rows, a contested component of a tenth as many links, and one component of ten.
 
-    All times are CPU seconds, the least of some rounds taken in turn. The reference is what nobody can leave out:
+    Times are CPU seconds, the least of some rounds taken in turn; those beside networkx are by the clock, since bulk has
+    the processor's cores at work and networkx can't. The reference is what nobody can leave out:
     building the sparse matrix of records and identifiers from the two arrays of the *eligible* links that resolution
     found, and ``connected_components`` on it; what else resolution decides is in ours only. networkx gets the same two
     arrays, builds its graph and gives the same answer, a number a node; once. Bytes a row are what the process grew by
@@ -42,14 +43,15 @@ def measure(rows: int = 10_000_000) -> list[Ratio]:
         # A process of its own, so that its peak is that of resolving.
         child = [sys.executable, "-m", "tests.bench.resolve", folder]
         figures = json.loads(subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    ours, scipy, slow, bytes_ = (figures[name] for name in ("ours", "scipy", "networkx", "bytes"))
+    ours, scipy, bytes_ = (figures[name] for name in ("ours", "scipy", "bytes"))
+    elapsed, slow = figures["elapsed"], figures["networkx"]
     what, component = f"bulk of {figures['rows']:,} rows", f"one contested component of {rows // 10:,} links"
     contested, online, (hinted, ordinary) = _contested(rows // 10), _online(), _hinted()
     return [
         Ratio(
             f"{what}, all rules ÷ scipy's components (s of CPU)", ours, scipy, ours / scipy, "≤ 4", ours <= 4 * scipy
         ),
-        Ratio(f"networkx's components ÷ {what} (s of CPU)", ours, slow, slow / ours, "≥ 20", slow >= 20 * ours),
+        Ratio(f"networkx's components ÷ {what} (s)", elapsed, slow, slow / elapsed, "≥ 20", slow >= 20 * elapsed),
         Ratio(f"{what}: memory at its peak (bytes a row)", bytes_, 150, bytes_ / 150, "≤ 1", bytes_ <= 150),
         Ratio(f"{component} (s of CPU)", contested, 6, contested / 6, "≤ 1", contested <= 6),
         Ratio("one component of 10 links (µs of CPU)", online, 30, online / 30, "≤ 1", online <= 30),
@@ -69,7 +71,7 @@ def _in_a_process_of_its_own(folder: Path) -> dict[str, float]:
     rules = evidence.rules()
     before = _memory("VmRSS")
     columns, bans = _load(folder)
-    ours, scipy = [], []
+    ours, elapsed, scipy = [], [], []
     partition, _ = resolve_columns(columns, rules, bans, evidence.AS_OF)
     peak = _memory("VmHWM") - before
     joining = partition.confidence >= in_ppm(rules.link_threshold)
@@ -77,13 +79,19 @@ def _in_a_process_of_its_own(folder: Path) -> dict[str, float]:
     nodes = len(columns.records) + len(columns.identifiers)
     del partition, joining
     for _ in range(_ROUNDS):
+        began = time.perf_counter()
         ours.append(_seconds(lambda: resolve_columns(columns, rules, bans, evidence.AS_OF)))
+        elapsed.append(time.perf_counter() - began)
         scipy.append(_seconds(lambda: _by_scipy(record, identifier, nodes)))
+    began = time.perf_counter()
+    _by_networkx(record, identifier, nodes)
+    slow = time.perf_counter() - began
     return {
         "rows": len(columns.record),
         "ours": min(ours),
+        "elapsed": min(elapsed),
         "scipy": min(scipy),
-        "networkx": _seconds(lambda: _by_networkx(record, identifier, nodes)),
+        "networkx": slow,
         "bytes": peak / len(columns.record),
     }
 
