@@ -31,12 +31,12 @@ _ROUNDS = 3
 def measure(rows: int = 10_000_000) -> list[Ratio]:
     """Bulk at ``rows`` rows, a contested component of a tenth as many links, and one component of ten.
 
-    Times are CPU seconds, the least of some rounds taken in turn; those beside networkx are by the clock, since bulk has
-    the processor's cores at work and networkx can't. The reference is what nobody can leave out:
-    building the sparse matrix of records and identifiers from the two arrays of the *eligible* links that resolution
-    found, and ``connected_components`` on it; what else resolution decides is in ours only. networkx gets the same two
-    arrays, builds its graph and gives the same answer, a number a node; once. Bytes a row are what the process grew by
-    at its peak, the evidence and all answers included.
+    Times are CPU seconds, the least of some rounds taken in turn; those beside networkx are by the clock, since bulk
+    has the processor's cores at work and networkx can't. The reference is what nobody can leave out: building the
+    sparse matrix of records and identifiers from the two arrays of the *eligible* links that resolution found, and
+    ``connected_components`` on it; what else resolution decides is in ours only. networkx gets the same two arrays,
+    builds its graph and gives the same answer, a number a node; once. Bytes a row are what the process grew by at its
+    peak, the evidence and all answers included.
     """
     with tempfile.TemporaryDirectory() as folder:
         _save(Path(folder), *evidence.population(rows))
