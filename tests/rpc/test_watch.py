@@ -101,9 +101,10 @@ def alone(engine: Engine, tmp_path: Path) -> Iterator[tuple[Server, Client]]:
     """A service of its own, which takes two streams at once."""
     empty(engine.driver, engine.endpoint.database)
     with ExitStack() as resources:
-        server = app.start(settings(engine.endpoint, tmp_path, max_streams=2), resources)
+        given = settings(engine.endpoint, tmp_path, max_streams=2)
+        server = app.start(given, resources)
         channel = resources.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
-        yield server, Client(channel, engine)
+        yield server, Client(channel, engine, given)
 
 
 def test_a_drain_ends_the_feed_at_once_and_more_watchers_than_fit_are_refused(alone: tuple[Server, Client]) -> None:
@@ -138,7 +139,7 @@ def test_a_client_that_watches_survives_the_restart_of_the_service(engine: Engin
             server = app.start(given, resources)
             port = server.port
             channel = resources.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}"))
-            client = Client(channel, engine)
+            client = Client(channel, engine, given)
             if life == 0:
                 patient = grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.max_reconnect_backoff_ms", 500)])
                 feed = watch(patient, 0)
