@@ -170,13 +170,13 @@ def test_two_at_once_leave_what_one_after_the_other_leaves(
 
 
 def test_racing_threads_lose_nothing_and_agree_with_bulk(writer: Writer, engine: Engine, proving: bool) -> None:
-    for seed in range(40 if proving else 2):
+    for seed in range(30 if proving else 2):
         assert_agreed(writer, engine, seed, lambda seed: run_threads(lambda items: commit(writer, items), seed))
 
 
 def test_callers_of_three_lanes_lose_nothing_and_agree_with_bulk(writer: Writer, engine: Engine, proving: bool) -> None:
     busiest = 0
-    for seed in range(2_000, 2_040 if proving else 2_002):
+    for seed in range(2_000, 2_030 if proving else 2_002):
         with Lanes(writer, 3) as lanes:
             assert_agreed(writer, engine, seed, lambda seed, lanes=lanes: run_threads(lanes.commit, seed))
             busiest = max(busiest, lanes.busiest)
@@ -188,7 +188,7 @@ def test_callers_of_three_lanes_lose_nothing_and_agree_with_bulk(writer: Writer,
 
 def test_racing_processes_lose_nothing_and_agree_with_bulk(writer: Writer, engine: Engine, proving: bool) -> None:
     with processes(engine.endpoint) as racers:
-        for seed in range(1_000, 1_040 if proving else 1_002):
+        for seed in range(1_000, 1_030 if proving else 1_002):
             assert_agreed(writer, engine, seed, racers.run)
 
 

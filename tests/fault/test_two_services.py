@@ -47,7 +47,7 @@ PASSING = {
 def test_two_services_on_one_engine_lose_nothing_when_they_are_killed(
     endpoint: Endpoint, tmp_path: Path, proving: bool
 ) -> None:
-    drill(endpoint, tmp_path, kills=20 if proving else 2)
+    drill(endpoint, tmp_path, kills=12 if proving else 2)
 
 
 def test_nor_when_the_embedded_engine_is_killed_too(tmp_path: Path, proving: bool) -> None:
@@ -72,7 +72,7 @@ def test_nor_when_neo4j_is_killed_too(tmp_path: Path, proving: bool) -> None:
             neo4j.kill()
             neo4j.start()
 
-        drill(neo4j.endpoint, tmp_path, kills=16 if proving else 2, kill_engine=kill_engine)
+        drill(neo4j.endpoint, tmp_path, kills=8 if proving else 2, kill_engine=kill_engine)
 
 
 def drill(endpoint: Endpoint, folder: Path, kills: int, kill_engine: Callable[[], None] | None = None) -> None:
