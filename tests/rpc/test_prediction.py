@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from uuid import uuid4
 
 import grpc
@@ -14,13 +15,13 @@ from google.rpc.error_details_pb2 import PreconditionFailure
 
 from onefold.graph import policy
 from onefold.graph.model import Instant
-from onefold.graph.predictions import read_history, read_scores
+from onefold.graph.predictions import Prediction, Run, read_history, read_scores, write_predictions
 from onefold.graph.reader import Reader
 from onefold.ml.current import CurrentModel
 from onefold.ml.registry import Registry
 from onefold.service import convert
 from onefold.service.predictor import Predictor
-from onefold.service.scoring import score_everybody
+from onefold.service.scoring import Rescorer, score_everybody
 from onefold.v1 import identity_pb2, identity_service_pb2, record_pb2
 from onefold.v1 import prediction_service_pb2 as pb
 from onefold.v1 import profile_service_pb2 as profile_pb
@@ -345,6 +346,28 @@ def test_scores_are_kept_in_the_graph_and_anew_once_two_people_turn_out_to_be_on
     )
     assert found[merged].prediction.features["orders"] <= orders  # order days, of which they may share some
     assert len(read_history(reader, merged)) >= 2
+    streamed = trained.prediction.StreamScores(pb.StreamScoresRequest(), timeout=60)
+    ids = [id for message in streamed for id in message.identities]
+    assert ids.count(merged) == 1
+    assert not ({one, two} - {merged}) & set(ids), "who is retired is not streamed"
+
+
+def test_a_score_of_before_what_was_looked_at_is_found_later_and_keeps_its_horizon(trained: Client) -> None:
+    reader = Reader(trained.engine.driver, trained.engine.endpoint.database, policy.load())
+    writer = make.writer(trained.engine.endpoint, trained.engine.driver, policy.load())
+    writer = replace(writer, clock=lambda: int(time.time() * 1000))
+    predictor = Predictor(reader, CurrentModel(Registry(trained.settings.models_folder)), lambda: END)
+    hasty, patient = Rescorer(writer, predictor, reader), Rescorer(writer, predictor, reader, anew_seconds=0)
+    while hasty.look().run is not None:
+        pass
+    who = score(trained, by_customer("crm:id-0008")).identity
+    run = Run("a run that was under way", "churn-0001", int(time.time() * 1000), END, 0, 7, 7)
+    assert write_predictions(writer, run, [Prediction(who, 0.5)]) == {who}
+    assert read_scores(reader, [who])[who].stale
+    assert hasty.look().run is None
+    assert patient.look().written
+    found = read_scores(reader, [who])[who]
+    assert (found.stale, found.run.churn_horizon_days) == (False, 7)
 
 
 def test_an_unknown_model_is_not_found(trained: Client) -> None:

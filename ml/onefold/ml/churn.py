@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from onefold.graph.errors import InvalidInput, NotReady, Violation
 from onefold.graph.model import Instant
-from onefold.ml import backtest, catalogue, features, gates, next_products, panel, recipe, reference
+from onefold.ml import backtest, catalogue, drift, features, gates, next_products, panel, recipe
 from onefold.ml.backtest import Outcome
 from onefold.ml.features import FloatArray, Population
 from onefold.ml.gates import NEEDS, Gate, Needs
@@ -182,7 +182,7 @@ def _described(
         "baselines": outcome.baselines,
         "measured": outcome.measured,
         "importance": importance(parts, now, float(rows.horizon.max())),
-        "reference": reference.distributions(now, KEYS),
+        "reference": drift.references(KEYS, now),
         "versions": {name: version(name) for name in ("onefold", "lightgbm", "duckdb", "numpy", "scikit-learn")},
     }
 

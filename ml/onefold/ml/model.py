@@ -11,6 +11,7 @@ from onefold.graph.model import Instant
 from onefold.ml import trees
 from onefold.ml.blend import Blend
 from onefold.ml.catalogue import BY_KEY
+from onefold.ml.drift import Reference
 from onefold.ml.features import Population
 from onefold.ml.gates import Gate, Kind
 from onefold.ml.linear import TERMS, Linear, Weighed
@@ -18,7 +19,6 @@ from onefold.ml.mbgnbd import MbgNbd
 from onefold.ml.metrics import Estimate, Metrics
 from onefold.ml.next_products import NextProducts
 from onefold.ml.recipe import NEXT_ORDER_PERCENTILES, Parts
-from onefold.ml.reference import Distribution
 
 PRODUCTS: Final = "next_products.json"
 
@@ -73,7 +73,7 @@ class ModelCard:
     """By part, ``churn``, ``spend``, ``typical`` and ``next_order``: the same with intervals."""
     importance: Mapping[str, float]
     """Mean absolute contribution of each input to the log-odds of churn, the greatest first."""
-    reference: Mapping[str, Distribution]
+    reference: Mapping[str, Reference]
     """How each feature was distributed among all customers at the cutoff."""
     data_fingerprint: str
     versions: Mapping[str, str]

@@ -27,6 +27,7 @@ from onefold.graph.errors import InvalidInput, NotReady, Violation
 from onefold.graph.model import Instant
 from onefold.ml import columns
 from onefold.ml.features import FloatArray
+from onefold.ml.metrics import Estimate
 
 IntArray = npt.NDArray[np.int64]
 
@@ -201,15 +202,6 @@ def recommend(
         for block in bought.blocks(_CUSTOMERS_AT_ONCE)
     ]
     return pa.concat_tables([RECOMMENDATIONS.empty_table(), *tables])
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure with the 95 % interval of a bootstrap over customers (percentiles; Efron, 1979)."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)

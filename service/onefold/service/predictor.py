@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from onefold.graph import columns
+from onefold.graph.audit import head_of
 from onefold.graph.confidence import Confidence, read_confidence
 from onefold.graph.errors import DeadlineExceeded
 from onefold.graph.model import Instant
@@ -35,6 +36,10 @@ from onefold.service.cautions import Caution, cautions
 
 AS_OF_SECONDS: Final = 10.0
 """How long a looked-up *as of* serves: within it people are scored as of the same instant."""
+
+FRAME_SECONDS: Final = 60.0
+"""How long everybody's features serve, unless an order or a decision comes in between: what else changes, such as an
+order's status, is seen by then."""
 
 BLOCK: Final = 10_000
 """So many people are scored together when everybody is."""
@@ -122,7 +127,9 @@ class Predictor:
         self._as_of: Instant | None = None
         self._serves_until = 0.0
         self._framing = threading.Lock()
-        self._kept: tuple[str, Instant, pa.Table] | None = None
+        self._frame_of: tuple[str, Instant, int] | None = None
+        self._frame_until = 0.0
+        self._frame: pa.Table | None = None
 
     def churn(
         self,
@@ -180,13 +187,14 @@ class Predictor:
         """Everybody who has bought anything and whose id comes after ``after``, by ids rising, as of one instant and by
         one model; with each block, how many people there are in all. Raises as :meth:`churn`.
 
-        The features are computed by the first who asks, and kept for as long as no newer order is known."""
+        The features are computed by the first who asks, and serve others for :data:`FRAME_SECONDS` while nothing is
+        decided and no newer order is known."""
         model_id, model = self._model.get()
         reader = self._reader.within(seconds)
         as_of = self._known_until(reader)
         if as_of is None:
             return
-        table = self._frame(reader, model_id, model, as_of)
+        table = self._everybodys(reader, model_id, model, as_of)
         first = int(np.searchsorted(table["identity"].to_numpy(), after, side="right")) if after else 0
         for start in range(first, len(table), BLOCK):
             yield _block(model_id, model, as_of, table.slice(start, BLOCK), horizon_days), len(table) - first
@@ -203,14 +211,20 @@ class Predictor:
             return None
         return _block(model_id, model, as_of, self._features(reader, model, as_of, identities), horizon_days)
 
-    def _frame(self, reader: Reader, model_id: str, model: PredictionModel, as_of: Instant) -> pa.Table:
-        with self._framing:
-            kept = self._kept
-            if kept is None or kept[:2] != (model_id, as_of):
+    def _everybodys(self, reader: Reader, model_id: str, model: PredictionModel, as_of: Instant) -> pa.Table:
+        left = reader.left()
+        if not self._framing.acquire(timeout=-1 if left is None else left):
+            raise DeadlineExceeded("the deadline ran out before everybody's features were known")
+        try:
+            sequence, _ = head_of(reader)  # before anything is read: who is decided meanwhile is looked at again
+            asked = model_id, as_of, sequence
+            if self._frame is None or self._frame_of != asked or time.monotonic() >= self._frame_until:
                 orders, events = columns.orders(reader, as_of), columns.events(reader, as_of)
-                table = features.compute(orders, events, as_of, model.card.population)
-                kept = self._kept = (model_id, as_of, table)
-            return kept[2]
+                self._frame = features.compute(orders, events, as_of, model.card.population)
+                self._frame_of, self._frame_until = asked, time.monotonic() + FRAME_SECONDS
+            return self._frame
+        finally:
+            self._framing.release()
 
     def _features(self, reader: Reader, model: PredictionModel, as_of: Instant, identities: Sequence[str]) -> pa.Table:
         return features.compute(

@@ -121,7 +121,7 @@ def _told(model: pb.Model) -> Iterator[str]:
 
 
 def _measures(model: pb.Model) -> Table:
-    table = terminal.table(("held out", "", "model (95 %)", "best baseline", "difference (95 %)"))
+    table = terminal.table(("held out", "", "model (95 %)", "nearest baseline", "difference (95 %)"))
     for measure in model.measures:
         closest = min(measure.differences, key=lambda of: abs(measure.differences[of].value), default="")
         table.add_row(
