@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,13 @@ def runs(pid: int) -> bool:
     return bool(embedded._start_time(pid))
 
 
+def open_files(pid: int) -> Iterator[str]:
+    """What the process has open; it goes on opening and closing files while it is asked."""
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            yield os.readlink(f"/proc/{pid}/fd/{descriptor}")
+
+
 def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -103,8 +111,7 @@ def test_starting_what_runs_gives_the_same_endpoint(running: Running) -> None:
 @linux_only
 def test_it_listens_on_loopback_only(running: Running) -> None:
     pid = process_ids(running.folder)["engine"]
-    links = (os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd"))
-    own = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+    own = {link[len("socket:[") : -1] for link in open_files(pid) if link.startswith("socket:[")}
     rows = [
         line.split()
         for table in ("tcp", "tcp6")
