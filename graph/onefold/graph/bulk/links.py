@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from onefold.graph.bulk.columns import Bools, Codes, EvidenceColumns, alphabetical
-from onefold.graph.bulk.runs import Runs, before, distinct, last_of, least, noisy_or, packed, width, within
+from onefold.graph.bulk.runs import Runs, before, distinct, in_order, last_of, least, noisy_or, packed, within
 from onefold.graph.model import Instant
 from onefold.graph.policy import Policy
 from onefold.graph.rulebook import CAP, PPM, rulebook
@@ -90,31 +90,27 @@ class Weighing:
         in one block. ``each`` runs in several threads: nearly all the time goes to where Python holds none of them up.
         """
         columns = self._columns
-        rows = len(columns.record)
 
-        def see(key: NDArray[np.int64]) -> Seen:
-            identifier, row = before(key, rows), last_of(key, rows)
-            first_seen = columns.first_seen[row]
+        def see(row: Codes) -> Seen:
+            identifier, first_seen = columns.identifier[row], columns.first_seen[row]
             counts = np.flatnonzero((first_seen <= self._as_of) & ~self._blocked[identifier])
             return each(self._weighed(row[counts], identifier[counts].astype(np.int32), first_seen[counts]))
 
         with ThreadPoolExecutor(_THREADS) as threads:
             strongest = threads.submit(self._two_strongest)
-            key = self._sorted()
+            start, row = self._sorted()
             self._strongest = strongest.result()
-            yield from threads.map(see, (key[start:stop] for start, stop in _blocks(key, rows)))
+            yield from threads.map(see, (row[begin:end] for begin, end in _blocks(start)))
 
-    def _sorted(self) -> NDArray[np.int64]:
-        """Identifier and row, packed, by identifier and record."""
+    def _sorted(self) -> tuple[Codes, Codes]:
+        """The rows by identifier and record, and where those of each identifier start."""
         columns = self._columns
-        identifier, rows = (columns.identifier, len(columns.identifiers)), len(columns.record)
-        if not (columns.record[1:] >= columns.record[:-1]).all():
-            row = np.argsort(packed(identifier, (columns.record, len(columns.records))))
-            return packed((columns.identifier[row], len(columns.identifiers)), (row, rows))
-        # As a scan gives them: a row's number sorts as its record does, and sorting is faster than sorting places.
-        key = packed(identifier, (np.arange(rows, dtype=np.int32), rows))
-        key.sort()
-        return key
+        start, row = in_order(columns.identifier, len(columns.identifiers))
+        if (columns.record[1:] >= columns.record[:-1]).all():  # as a scan gives them
+            return start, row
+        _, by_record = in_order(columns.record, len(columns.records))
+        _, row = in_order(columns.identifier[by_record], len(columns.identifiers))
+        return start, by_record[row]
 
     def _weighed(self, row: Codes, identifier: NDArray[np.int32], first_seen: NDArray[np.int64]) -> Links:
         """The links of all rows at some identifiers."""
@@ -155,9 +151,9 @@ class Weighing:
         several = np.flatnonzero(pairs.count > 1)
         row = within(pairs.start[several], pairs.count[several])
         pair = np.repeat(np.arange(len(several)), pairs.count[several])
-        in_order = np.argsort(np.argsort(sources))[source[row]]
+        source_rank = np.argsort(np.argsort(sources))[source[row]]
         bounds = len(several), len(sources), len(self._bases)
-        key = packed((pair, bounds[0]), (in_order, bounds[1]), (grade[row], bounds[2]))
+        key = packed((pair, bounds[0]), (source_rank, bounds[1]), (grade[row], bounds[2]))
         key.sort()
         best = key[Runs.of(before(key, bounds[2])).start]
         base = self._bases[last_of(best, bounds[2])]
@@ -230,9 +226,9 @@ class Weighing:
         equal = Runs.of(graded)
         place = np.flatnonzero(equal.spread(equal.count > 1))
         codes, rank = alphabetical(self._columns.identifiers, ranked[place])
-        in_order = packed((equal.spread(np.arange(len(equal.start)))[place], len(graded)), (rank, len(codes)))
-        in_order.sort()
-        ranked[place] = codes[last_of(in_order, len(codes))]
+        by_key = packed((equal.spread(np.arange(len(equal.start)))[place], len(graded)), (rank, len(codes)))
+        by_key.sort()
+        ranked[place] = codes[last_of(by_key, len(codes))]
 
 
 def _bases(columns: EvidenceColumns, policy: Policy) -> tuple[NDArray[np.float64], NDArray[np.integer[Any]]]:
@@ -247,11 +243,11 @@ def _bases(columns: EvidenceColumns, policy: Policy) -> tuple[NDArray[np.float64
     return -bases, place.reshape(base.shape).astype(np.min_scalar_type(len(bases)))
 
 
-def _blocks(key: NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
-    """Cuts through the sorted keys of identifiers and rows that leave an identifier's rows together."""
-    start = 0
-    while start < rows:
-        last = int(key[min(start + _BLOCK, rows) - 1]) >> width(rows)
-        stop = int(np.searchsorted(key, (last + 1) << width(rows)))
-        yield start, stop
-        start = stop
+def _blocks(start: Codes) -> Iterator[tuple[int, int]]:
+    """Cuts through the rows, given where those of each identifier start, that leave an identifier's rows together."""
+    begin = 0
+    while begin < start[-1]:
+        last = min(begin + _BLOCK, int(start[-1])) - 1
+        end = int(start[np.searchsorted(start, last, side="right")])
+        yield begin, end
+        begin = end

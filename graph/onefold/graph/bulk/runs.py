@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
 
 
 class Runs:
@@ -53,6 +54,20 @@ def least(runs: Runs, values: NDArray[Any]) -> NDArray[Any]:
 def within(start: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
     """All places of some runs, one run after the other."""
     return np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())
+
+
+def in_order(codes: NDArray[Any], bound: int) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
+    """The places of codes that stay below ``bound``, by code, those of equal ones rising; and before them where the
+    places of each code start, and where all end.
+
+    A counting sort: building a compressed sparse matrix with one element a column is one, and takes a quarter of the
+    time of sorting packed integers.
+    """
+    places = len(codes)
+    matrix = coo_array((np.ones(places, np.int8), (codes, np.arange(places, dtype=np.int32))), shape=(bound, places))
+    matrix.has_canonical_format = True  # no two elements share a place: nothing to look for
+    rows = matrix.tocsr()
+    return rows.indptr, rows.indices
 
 
 def packed(*columns: tuple[NDArray[Any], int]) -> NDArray[np.int64]:
