@@ -25,7 +25,7 @@ from onefold.graph.rulebook import in_ppm
 from tests.bench import evidence
 from tests.bench.ingest import Ratio
 
-_ROUNDS = 3
+_ROUNDS = 5
 
 
 def measure(rows: int = 10_000_000) -> list[Ratio]:

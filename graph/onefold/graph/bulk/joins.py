@@ -8,6 +8,7 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -54,7 +55,7 @@ def joined(
     columns: EvidenceColumns,
     links: Links,
     owner: NDArray[np.int32],
-    asked: Sequence[NDArray[np.int32]],
+    identity: NDArray[np.int32],
     matches: Matches,
     bans: Sequence[tuple[RecordName, RecordName]],
     rules: Rulebook,
@@ -62,15 +63,14 @@ def joined(
 ) -> tuple[NDArray[np.int32], list[Refusal]]:
     """Each record's identity, named by its lowest code, and the refusals in canonical order.
 
-    ``asked`` are two columns, the records that eligible links join with the owners of their identifiers. Joins that no
-    quota could forbid are made in any order; only what hangs together with enough others for a quota to bite is
-    decided in canonical order.
+    ``identity`` are the components of what eligible links join, records with the owners of their identifiers; it is
+    used up. Joins that no quota could forbid are made in any order; only what hangs together with enough others for a
+    quota to bite is decided in canonical order.
     """
     code = _codes(columns, bans)
     words = [match for match in columns.matches if match.at <= as_of]
     said = np.array([(code[match.a], code[match.b]) for match in words], np.int32).reshape(-1, 2).T
-    a, b = np.concatenate((asked[0], matches.a, said[0])), np.concatenate((asked[1], matches.b, said[1]))
-    identity = _components(a, b, len(columns.records))
+    identity = _tied(identity, np.concatenate((matches.a, said[0])), np.concatenate((matches.b, said[1])))
     tight = _tight(columns, identity, owner, [pair for pair in bans if code.keys() >= set(pair)], code, rules)
     if not tight:
         return identity, []
@@ -169,7 +169,7 @@ def _keys(columns: EvidenceColumns, identifier: NDArray[np.int32]) -> list[Ident
     return [next(keys) if code >= 0 else None for code in identifier.tolist()]
 
 
-def _components(a: NDArray[np.int32], b: NDArray[np.int32], records: int) -> NDArray[np.int32]:
+def components(a: NDArray[np.int32], b: NDArray[np.int32], records: int) -> NDArray[np.int32]:
     """For each record the lowest code among all that the joins of ``a`` with ``b`` connect it with."""
     # First each record under a lower one that it is joined with, and right under that one's last: this leaves a tenth
     # of the joins, and these between few records.
@@ -180,13 +180,19 @@ def _components(a: NDArray[np.int32], b: NDArray[np.int32], records: int) -> NDA
         under = root[moving]
         root[moving] = above = root[under]
         moving = moving[above != under]
+    return _tied(root, a, b)
+
+
+def _tied(root: NDArray[np.int32], a: NDArray[np.int32], b: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The lowest code for each record once ``a`` are joined with ``b`` too, given it as it is without, in an array that
+    is used up."""
     a, b = root[a], root[b]
     apart = np.flatnonzero(a != b)
     a, b = a[apart], b[apart]
-    is_left = np.zeros(records, np.bool_)
+    is_left = np.zeros(len(root), np.bool_)
     is_left[a] = is_left[b] = True
     left = np.flatnonzero(is_left)
-    place = np.empty(records, np.int32)
+    place = np.empty(len(root), np.int32)
     place[left] = np.arange(len(left), dtype=np.int32)
     joins = coo_array((np.ones(len(apart), np.int8), (place[a], place[b])), shape=(len(left), len(left)))
     root[left] = left[_first_alike(connected_components(joins, directed=False)[1])]
@@ -222,7 +228,7 @@ def _tight(
             owners = owner[columns.kind == k]
             over[rules.limited[kind]] = _more_than(rules.limited[kind].limit, component[owners[owners >= 0]])
     for source, quota in rules.deduplicated.items():
-        over[quota] = _more_than(quota.limit, component[_records_of(source, columns)])
+        over[quota] = _more_than(quota.limit, component[_of_source(source, columns.records)])
     for a, b in bans:
         if component[code[a]] == component[code[b]]:
             over[Quota.of_ban(a, b)] = component[[code[a]]]
@@ -234,9 +240,9 @@ def _more_than(limit: int, label: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.flatnonzero(np.bincount(label) > limit).astype(np.int32)
 
 
-def _records_of(source: str, columns: EvidenceColumns) -> NDArray[np.int64]:
-    """The source's customer records."""
-    return np.flatnonzero(pc.starts_with(columns.records, f"customer:{source}:").to_numpy(zero_copy_only=False))
+def _of_source(source: str, records: pa.Array) -> NDArray[np.int64]:
+    """The places of the source's customer records."""
+    return np.flatnonzero(pc.starts_with(records, f"customer:{source}:").to_numpy(zero_copy_only=False))
 
 
 def _claims(
@@ -249,13 +255,14 @@ def _claims(
 ) -> list[tuple[int, int, int]]:
     """Which of the contested ``records`` claims what of which quota, by their places; refused joins included."""
     claims: list[tuple[int, int, int]] = []
+    names = columns.records.take(pa.array(records))
     for n, quota in enumerate(sorted(tight)):
         if quota.is_ban:
             ends = np.searchsorted(records, [code[end] for end in quota.what]).tolist()
             claims += [(end, n, end) for end in ends]
             continue
         if quota.is_source:
-            record = what = _records_of(quota.what[0], columns)
+            record = what = records[_of_source(quota.what[0], names)]
         else:
             of_kind = columns.kind[eligible.identifier] == columns.kinds.index(quota.what[0])
             record, what = eligible.record[of_kind], eligible.identifier[of_kind]

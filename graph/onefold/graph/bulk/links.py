@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -91,16 +92,19 @@ class Weighing:
         """
         columns = self._columns
 
-        def see(row: Codes) -> Seen:
-            identifier, first_seen = columns.identifier[row], columns.first_seen[row]
+        def see(identifiers: tuple[int, int]) -> Seen:
+            first, end = identifiers
+            row = rows[start[first] : start[end]]
+            identifier = np.repeat(np.arange(first, end, dtype=np.int32), np.diff(start[first : end + 1]))
+            first_seen = columns.first_seen[row]
             counts = np.flatnonzero((first_seen <= self._as_of) & ~self._blocked[identifier])
-            return each(self._weighed(row[counts], identifier[counts].astype(np.int32), first_seen[counts]))
+            return each(self._weighed(row[counts], identifier[counts], first_seen[counts]))
 
         with ThreadPoolExecutor(_THREADS) as threads:
             strongest = threads.submit(self._two_strongest)
-            start, row = self._sorted()
+            start, rows = self._sorted()
             self._strongest = strongest.result()
-            yield from threads.map(see, (row[begin:end] for begin, end in _blocks(start)))
+            yield from threads.map(see, _blocks(start))
 
     def _sorted(self) -> tuple[Codes, Codes]:
         """The rows by identifier and record, and where those of each identifier start."""
@@ -173,11 +177,14 @@ class Weighing:
         kind: NDArray[np.integer[Any]],
     ) -> NDArray[np.int64]:
         """*d* of each identifier (the runs ``at`` of pairs); 1 where so few records make no difference."""
+        columns = self._columns
         persons = np.ones(len(kind), np.int64)
-        crowded = np.flatnonzero(at.count > self._alike[kind])
+        sources, identifiers = len(columns.sources), len(kind)
+        rows = np.bincount(source * np.int64(identifiers) + pairs.spread(at.number), minlength=sources * identifiers)
+        # No source has more persons than rows; for most identifiers that is few enough.
+        crowded = np.flatnonzero(rows.reshape(sources, identifiers).max(axis=0, initial=0) > self._alike[kind])
         if not len(crowded):
             return persons
-        columns = self._columns
         pair = within(at.start[crowded], at.count[crowded])
         rows = pairs.count[pair]
         crowd = np.repeat(np.repeat(np.arange(len(crowded)), at.count[crowded]), rows)
@@ -207,28 +214,29 @@ class Weighing:
         strongest = np.full((2, len(columns.records)), len(columns.identifiers), np.int32)
         row = np.flatnonzero(self._is_order[columns.record])
         row = row[(columns.first_seen[row] <= self._as_of) & ~self._blocked[columns.identifier[row]]]
-        _, grade = self._said(row, columns.identifier[row])
-        bounds = len(columns.records), len(self._bases), len(columns.identifiers)
-        key = packed((columns.record[row], bounds[0]), (grade, bounds[1]), (columns.identifier[row], bounds[2]))
-        key = distinct(key)
-        graded, ranked = before(key, bounds[2]), last_of(key, bounds[2])
-        self._settle_ties(graded, ranked)
-        order = before(graded, bounds[1])
+        row = row[np.argsort(columns.record[row], kind="stable")]  # no work where they come so
+        order, identifier = columns.record[row], columns.identifier[row]
+        _, grade = self._said(row, identifier)
         for nth in strongest:
-            each = Runs.of(order)
-            nth[order[each.start]] = ranked[each.start]
-            others = ranked != each.spread(ranked[each.start])
-            order, ranked = order[others], ranked[others]
+            found = self._first(order, grade, identifier)
+            at = Runs.of(order)
+            nth[order[at.start]] = found
+            others = identifier != at.spread(found)
+            order, grade, identifier = order[others], grade[others], identifier[others]
         return strongest
 
-    def _settle_ties(self, graded: NDArray[np.int64], ranked: NDArray[np.int64]) -> None:
-        """Bring those of an order's identifiers that are equally strong into the order of their keys."""
-        equal = Runs.of(graded)
-        place = np.flatnonzero(equal.spread(equal.count > 1))
-        codes, rank = alphabetical(self._columns.identifiers, ranked[place])
-        by_key = packed((equal.spread(np.arange(len(equal.start)))[place], len(graded)), (rank, len(codes)))
-        by_key.sort()
-        ranked[place] = codes[last_of(by_key, len(codes))]
+    def _first(self, order: Codes, grade: Codes, identifier: Codes) -> Codes:
+        """Of each run of an order the identifier of the lowest grade, the first of several by its key."""
+        at = Runs.of(order)
+        best = np.flatnonzero(grade == at.spread(np.minimum.reduceat(grade, at.start))) if len(order) else at.start
+        identifier = identifier[best]
+        at = Runs.of(order[best])
+        found = identifier[at.start]
+        is_tied = at.any(identifier != at.spread(found))
+        codes, rank = alphabetical(self._columns.identifiers, identifier[at.spread(is_tied)])
+        tied = at.count[is_tied]
+        found[is_tied] = codes[np.minimum.reduceat(rank, np.cumsum(tied) - tied)] if len(rank) else codes
+        return found
 
 
 def _bases(columns: EvidenceColumns, policy: Policy) -> tuple[NDArray[np.float64], NDArray[np.integer[Any]]]:
@@ -244,10 +252,7 @@ def _bases(columns: EvidenceColumns, policy: Policy) -> tuple[NDArray[np.float64
 
 
 def _blocks(start: Codes) -> Iterator[tuple[int, int]]:
-    """Cuts through the rows, given where those of each identifier start, that leave an identifier's rows together."""
-    begin = 0
-    while begin < start[-1]:
-        last = min(begin + _BLOCK, int(start[-1])) - 1
-        end = int(start[np.searchsorted(start, last, side="right")])
-        yield begin, end
-        begin = end
+    """Ranges of identifiers with about :data:`_BLOCK` rows each, given where the rows of each identifier start."""
+    cuts = np.arange(0, int(start[-1]) + _BLOCK, _BLOCK).clip(max=start[-1])
+    # Of the same integers: else all of ``start`` is copied to find a place in it.
+    return pairwise(np.unique(np.searchsorted(start, cuts.astype(start.dtype))).tolist())

@@ -36,19 +36,28 @@ class Matches:
         return Matches(self.a[place], self.b[place], self.doubt[place], self.first_seen[place])
 
 
-def in_common(links: Links) -> NDArray[np.int64]:
-    """The places of those links whose identifier has several."""
+def in_common(links: Links, rules: Rulebook) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places of those links whose identifier has several, and of those of them whose identifier has one that does
+    not join: what two records can have in common without being joined."""
     at = Runs.of(links.identifier)
-    return np.flatnonzero(at.spread(at.count > 1))
+    several = at.count > 1
+    hinting = several & at.any(links.doubt > rules.most_doubt)
+    return np.flatnonzero(at.spread(several)), np.flatnonzero(at.spread(hinting))
 
 
-def accumulated(columns: EvidenceColumns, links: Links, shareable: NDArray[np.int32], rules: Rulebook) -> Matches:
+def accumulated(
+    columns: EvidenceColumns,
+    links: Links,
+    shareable: NDArray[np.int32],
+    hinting: NDArray[np.int32],
+    rules: Rulebook,
+) -> Matches:
     """Matches between records that no single identifier joins, by the links that are :func:`in_common`.
 
     Records that are alike are asked about as one: thousands of guest orders with the same hints are one question.
     """
     records = len(columns.records)
-    hints = _Hints.of(links, shareable, records, rules)
+    hints = _Hints.of(links, hinting, records, rules)
     if not len(hints.place):
         none = np.empty(0, np.int32)
         return Matches(none, none, none, np.empty(0, np.int64))
@@ -92,13 +101,10 @@ class _Hints:
     """The logarithm of the doubt that it leaves together with the surest link that doesn't join its record."""
 
     @classmethod
-    def of(cls, links: Links, shareable: NDArray[np.int32], records: int, rules: Rulebook) -> _Hints:
-        """Those of the records that could reach the threshold at best."""
-        doubt = links.doubt[shareable]
+    def of(cls, links: Links, place: NDArray[np.int32], records: int, rules: Rulebook) -> _Hints:
+        """Of all at some places, those of the records that could reach the threshold at best."""
+        doubt = links.doubt[place]
         is_weak = doubt > rules.most_doubt
-        at = Runs.of(links.identifier[shareable])
-        hint = np.flatnonzero(at.spread(np.logical_or.reduceat(is_weak, at.start)) if len(at.start) else is_weak)
-        place, doubt, is_weak = shareable[hint], doubt[hint], is_weak[hint]
         at = Runs.of(links.identifier[place])
         if len(place):
             surest = at.spread(np.minimum.reduceat(doubt, at.start))
@@ -148,8 +154,7 @@ def _candidates(
     at = Runs.of(identifier)
     hinted = np.flatnonzero(is_telling)
     here = Runs.of(identifier[hinted])
-    if len(hinted):
-        hinted = hinted[here.spread(np.logical_or.reduceat(is_weak[hinted], here.start))]
+    hinted = hinted[here.spread(here.any(is_weak[hinted]))]
     asked = np.zeros(records, np.bool_)
     asked[record[hinted]] = True
     joins = np.flatnonzero(asked[record] & ~is_weak)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onefold.graph.bulk.columns import ColumnPartition, EvidenceColumns
-from onefold.graph.bulk.joins import joined, own
+from onefold.graph.bulk.joins import components, joined, own
 from onefold.graph.bulk.links import Collected, Links, Weighing
 from onefold.graph.bulk.matches import accumulated, in_common
 from onefold.graph.greedy import no_garbage_collection
@@ -16,6 +17,8 @@ from onefold.graph.model import Instant
 from onefold.graph.policy import Policy
 from onefold.graph.resolve import Ban, Refusal, holding, last_instant
 from onefold.graph.rulebook import PPM, rulebook
+
+_Places = NDArray[np.int64]
 
 
 def resolve_columns(
@@ -35,23 +38,29 @@ def resolve_columns(
     owner = np.full(len(columns.identifiers), -1, np.int32)
     found = Collected(len(columns.record), np.int32, np.int32, np.int32, np.int64)
     asked = Collected(len(columns.record), np.int32, np.int32)
-    shareable = Collected(len(columns.record), np.int32)
+    shareable, hinting = (Collected(len(columns.record), np.int32) for _ in range(2))
 
-    def see(block: Links) -> tuple[Links, NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    def see(block: Links) -> tuple[Links, _Places, _Places, NDArray[np.int32], NDArray[np.int32]]:
         eligible = block.where(block.doubt <= rules.most_doubt)
         own(columns, eligible, owner)  # 5
         owners = owner[eligible.identifier]
         others = np.flatnonzero(eligible.record != owners)
-        return block, in_common(block), eligible.record[others], owners[others]
+        return block, *in_common(block, rules), eligible.record[others], owners[others]
 
-    for block, common, ours, theirs in weighing.links(see):  # 1 to 3
+    for block, common, hints, ours, theirs in weighing.links(see):  # 1 to 3
         shareable.add(found.count + common)
+        hinting.add(found.count + hints)
         asked.add(ours, theirs)
         found.add(block.record, block.identifier, block.doubt, block.first_seen)
     links = Links(*found.columns())
-    matches = accumulated(columns, links, shareable.columns()[0], rules)  # 4
-    with no_garbage_collection():
-        root, refusals = joined(columns, links, owner, asked.columns(), matches, holding(bans, as_of), rules, as_of)
+    with ThreadPoolExecutor(1) as beside, no_garbage_collection():
+        a, b = asked.columns()
+        by_links = beside.submit(components, a, b, len(columns.records))
+        (several,), (weak,) = shareable.columns(), hinting.columns()
+        matches = accumulated(columns, links, several, weak, rules)  # 4
+        root, refusals = joined(  # 6 to 9
+            columns, links, owner, by_links.result(), matches, holding(bans, as_of), rules, as_of
+        )
     partition = ColumnPartition(
         root,
         owner,

@@ -32,12 +32,23 @@ class Runs:
             new[1:] |= column[1:] != column[:-1]
         return cls(new)
 
-    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
-        """A value a run, given to each of its elements."""
-        if self._number is None:  # twice as fast as repeating each value, and it serves the next time
+    @property
+    def number(self) -> NDArray[np.intp]:
+        """Of each element, the number of its run."""
+        if self._number is None:
             self._number = np.cumsum(self._new, dtype=np.intp)
             self._number -= 1
-        return values.take(self._number)
+        return self._number
+
+    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
+        """A value a run, given to each of its elements."""
+        return values.take(self.number)  # twice as fast as repeating each value
+
+    def any(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Of each run, whether any of its elements is chosen."""
+        found = np.zeros(len(self.start), np.bool_)
+        found[self.number[chosen]] = True  # a tenth of the time of reducing each run
+        return found
 
 
 def least(runs: Runs, values: NDArray[Any]) -> NDArray[Any]:
