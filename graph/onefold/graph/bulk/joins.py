@@ -57,6 +57,7 @@ def joined(
     owner: NDArray[np.int32],
     identity: NDArray[np.int32],
     matches: Matches,
+    code: Mapping[RecordName, int],
     bans: Sequence[tuple[RecordName, RecordName]],
     rules: Rulebook,
     as_of: Instant,
@@ -64,10 +65,9 @@ def joined(
     """Each record's identity, named by its lowest code, and the refusals in canonical order.
 
     ``identity`` are the components of what eligible links join, records with the owners of their identifiers; it is
-    used up. Joins that no quota could forbid are made in any order; only what hangs together with enough others for a
-    quota to bite is decided in canonical order.
+    used up. ``code`` are the :func:`spoken_of`. Joins that no quota could forbid are made in any order; only what hangs
+    together with enough others for a quota to bite is decided in canonical order.
     """
-    code = _codes(columns, bans)
     words = [match for match in columns.matches if match.at <= as_of]
     said = np.array([(code[match.a], code[match.b]) for match in words], np.int32).reshape(-1, 2).T
     identity = _tied(identity, np.concatenate((matches.a, said[0])), np.concatenate((matches.b, said[1])))
@@ -93,7 +93,7 @@ def joined(
     return identity, refusals
 
 
-def _codes(columns: EvidenceColumns, bans: Iterable[tuple[RecordName, RecordName]]) -> dict[RecordName, int]:
+def spoken_of(columns: EvidenceColumns, bans: Iterable[tuple[RecordName, RecordName]]) -> dict[RecordName, int]:
     """The codes of the records of which operators spoke, as far as there are any."""
     matched = [end for match in columns.matches for end in (match.a, match.b)]
     code = codes_of([*matched, *(end for pair in bans for end in pair)], columns.records)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onefold.graph.bulk.columns import ColumnPartition, EvidenceColumns
-from onefold.graph.bulk.joins import components, joined, own
+from onefold.graph.bulk.joins import components, joined, own, spoken_of
 from onefold.graph.bulk.links import Collected, Links, Weighing
 from onefold.graph.bulk.matches import accumulated, in_common
 from onefold.graph.greedy import no_garbage_collection
@@ -58,9 +58,10 @@ def resolve_columns(
         by_links = beside.submit(components, a, b, len(columns.records))
         (several,), (weak,) = shareable.columns(), hinting.columns()
         matches = accumulated(columns, links, several, weak, rules)  # 4
-        root, refusals = joined(  # 6 to 9
-            columns, links, owner, by_links.result(), matches, holding(bans, as_of), rules, as_of
-        )
+        apart = holding(bans, as_of)
+        code = spoken_of(columns, apart)
+        # 6 to 9
+        root, refusals = joined(columns, links, owner, by_links.result(), matches, code, apart, rules, as_of)
     partition = ColumnPartition(
         root,
         owner,
