@@ -63,6 +63,12 @@ def endpoint(engine: Engine) -> Endpoint:
     return engine.endpoint
 
 
+@pytest.fixture
+def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody writes meanwhile: what looks wrong once does so again, however short the pauses."""
+    monkeypatch.setattr("onefold.graph.looks.FIRST_PAUSE_S", 0.001)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,

@@ -63,6 +63,7 @@ def rows(writer: Writer, text: str) -> list[list[Any]]:
     return [row.values() for row in make.reader(writer).rows(text)]
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize("change", LATER)
 def test_after_a_change_of_policy_a_rebuilt_graph_equals_one_built_from_scratch(
     writer: Writer, engine: Engine, change: str
@@ -82,6 +83,7 @@ def test_after_a_change_of_policy_a_rebuilt_graph_equals_one_built_from_scratch(
     assert partition(later) == found
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_a_kind_that_the_policy_no_longer_knows_ties_nobody_after_a_rebuild(writer: Writer) -> None:
     put(writer, [make.customer(f"{source}:1", "member:1", f"email:{source}") for source in ("web", "shop")])
     put(writer, list(make.stream(5, 60)))
@@ -90,6 +92,7 @@ def test_a_kind_that_the_policy_no_longer_knows_ties_nobody_after_a_rebuild(writ
     assert not any({"Customer:web:1", "Customer:shop:1"} <= group for group in partition(later))
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_what_a_rebuild_would_change_is_counted_before_it_is_changed(writer: Writer) -> None:
     put(
         writer,
@@ -130,6 +133,7 @@ def test_a_rebuild_of_what_is_as_it_should_be_writes_nothing(writer: Writer) -> 
     assert rows(writer, head) == before
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_a_rebuild_that_was_stopped_goes_on_with_what_is_left(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onefold.graph.rebuild._RECORDS_AT_ONCE", 1)
     put(writer, [make.customer(f"{source}:{n}", f"phone:{n}") for n in range(6) for source in ("web", "shop")])
@@ -178,6 +182,7 @@ LOST = {
 }
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize("lost", LOST)
 def test_a_record_that_lost_its_membership_gets_it_back(writer: Writer, lost: str) -> None:
     put(
@@ -209,6 +214,7 @@ def test_a_record_that_lost_its_membership_can_be_written_to(writer: Writer) -> 
     assert verify(make.reader(writer)) == []
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_a_rebuild_puts_right_what_was_changed_behind_the_services_back(writer: Writer) -> None:
     put(writer, [make.customer(f"{source}:{n}", f"email:{n}") for n in range(3) for source in ("web", "shop")])
     before = partition(writer)
@@ -223,6 +229,7 @@ def test_a_rebuild_puts_right_what_was_changed_behind_the_services_back(writer: 
     assert partition(writer) == before
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_who_was_moved_behind_the_logs_back_is_the_identity_again_that_they_were(writer: Writer) -> None:
     put(writer, [make.customer(f"{source}:{n}", f"email:{n}") for n in (1, 2) for source in ("web", "shop")])
     membership = "MATCH (r:Customer)-[:MEMBER_OF]->(i) RETURN r.key, i.id ORDER BY r.key"

@@ -22,7 +22,7 @@ def writer(engine: Engine, endpoint: object) -> Writer:
 
 
 @pytest.fixture
-def filled(writer: Writer) -> Writer:
+def filled(writer: Writer, undisturbed: None) -> Writer:
     """Two persons with two records each, one of them banned from a fifth record; a kiosk's device; a visitor."""
     items = [
         *(make.customer(f"{source}:{n}", f"email:{n}") for n in (1, 2) for source in ("web", "shop")),

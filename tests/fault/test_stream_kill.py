@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+import pytest
 from neo4j.exceptions import DriverError
 
 from onefold.graph import embedded, policy
@@ -30,7 +31,6 @@ from tests.conftest import Engine
 from tests.engines import driver_of
 from tests.service import ServiceProcess, assert_verified
 
-ROUNDS = 10
 ITEMS = 10
 """Items in a message."""
 WINDOW = 8
@@ -121,9 +121,14 @@ def assert_kept_in(reader: Reader, writer: Writer) -> None:
     assert verify_log(reader).fault == ""
 
 
-def test_kill_9_of_the_service_loses_nothing_acknowledged(tmp_path: Path) -> None:
+@pytest.fixture
+def rounds(proving: bool) -> int:
+    return 10 if proving else 3
+
+
+def test_kill_9_of_the_service_loses_nothing_acknowledged(tmp_path: Path, rounds: int) -> None:
     writer = Writer(seed=1)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         with ServiceProcess(tmp_path) as service:
             assert_kept(tmp_path, writer)  # from the rounds before
             with service.channel() as channel:
@@ -135,18 +140,18 @@ def test_kill_9_of_the_service_loses_nothing_acknowledged(tmp_path: Path) -> Non
 
 
 def test_kill_9_of_a_service_on_a_running_engine_loses_nothing_acknowledged(
-    engine: Engine, endpoint: Endpoint, tmp_path: Path
+    engine: Engine, endpoint: Endpoint, tmp_path: Path, rounds: int
 ) -> None:
     writer = Writer(seed=3)
     reader = Reader(engine.driver, endpoint.database, policy.load())
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         with ServiceProcess(tmp_path, endpoint) as service, service.channel() as channel:
             writer.write_while(channel, service.kill)
         assert_kept_in(reader, writer)
     assert_verified(service, reader)
 
 
-def test_kill_9_of_the_engine_loses_nothing_acknowledged(tmp_path: Path) -> None:
+def test_kill_9_of_the_engine_loses_nothing_acknowledged(tmp_path: Path, rounds: int) -> None:
     writer = Writer(seed=2)
     with ServiceProcess(tmp_path) as service:
 
@@ -154,7 +159,7 @@ def test_kill_9_of_the_engine_loses_nothing_acknowledged(tmp_path: Path) -> None
             os.kill(service.engine_pid(), signal.SIGKILL)
             time.sleep(0.1)
 
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             with service.channel() as channel:
                 writer.write_while(channel, kill_engine)
             wait_for_engine(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from onefold.graph.decide import Decision, DecisionKind, Move
 from onefold.graph.errors import NotFound
+from onefold.graph.looks import looks
 from onefold.graph.model import Instant
 from onefold.graph.page import Page, Place, place_of, size_of, token_of
 from onefold.graph.reader import Reader
@@ -50,8 +50,6 @@ _GET: Final = f"MATCH (d:Decision {{id: $id}}) RETURN {ROW}"
 
 _START: Final[Place] = (1 << 62,)
 _CHECKED_AT_ONCE: Final = 500
-_LOOKS: Final = 6
-_FIRST_PAUSE_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +188,7 @@ def stored_decisions(reader: Reader, after: int, last: int) -> Iterator[StoredDe
 
 def _beyond(reader: Reader, last: int) -> str:
     """What is wrong beyond the head as it was when the log was read: nothing may be there that came before its head."""
-    for look in range(_LOOKS):
-        time.sleep(_FIRST_PAUSE_S * 2**look if look else 0.0)
+    for _ in looks():
         ((first, count),) = reader.rows(_BEYOND, last=last)
         last, _ = head_of(reader)  # a decision and the head's advance to it are of one commit
         if not count or first <= last:

@@ -6,7 +6,6 @@ has told since. A decision and what it moved are of one commit, so what stays di
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +21,10 @@ from onefold.graph.bulk.stored import Stored
 from onefold.graph.bulk.texts import Texts
 from onefold.graph.cypher import IDENTIFIER_LABELS, RECORD_LABELS
 from onefold.graph.decide import DecisionKind
+from onefold.graph.looks import looks
 from onefold.graph.model import is_record, split_name
 from onefold.graph.reader import Reader
 
-_LOOKS: Final = 6
-_FIRST_PAUSE_S: Final = 0.02
 _AT_ONCE: Final = 1_000
 
 _PLACES: Final[Mapping[str, str]] = {
@@ -138,8 +136,7 @@ class Strangers:
         """The same: where they are found, and where they are by the log; empty for nobody's."""
         before = dict(zip(self._names[part], self._before[part], strict=True))
         found: dict[str, tuple[set[str], str]] = {name: (set(), "") for name in before}
-        for look in range(_LOOKS):
-            time.sleep(_FIRST_PAUSE_S * 2**look if look else 0.0)
+        for _ in looks():
             self._told.catch_up(reader)
             places = _places(reader, found)
             found = {
@@ -223,8 +220,7 @@ def misled(reader: Reader, retired: Sequence[str]) -> Iterator[str]:
 def misled_still(reader: Reader, ids: Sequence[str]) -> tuple[list[str], int]:
     """Those of them that do not indeed, in words, and how many they are."""
     words: dict[str, str] = {}
-    for look in range(_LOOKS):
-        time.sleep(_FIRST_PAUSE_S * 2**look if look else 0.0)
+    for _ in looks():
         words = _misled(reader, ids)
         ids = list(words)
         if not ids:

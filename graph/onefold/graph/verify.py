@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 from onefold.graph.audit import Verification, verify_log
 from onefold.graph.bulk.differences import Differences, Region
 from onefold.graph.bulk.stored import Stored
+from onefold.graph.looks import looks
 from onefold.graph.model import split_name
 from onefold.graph.reader import Reader
 from onefold.graph.resolve import Ban
@@ -24,8 +24,6 @@ from onefold.graph.told import Strangers, Told, misled, misled_still, stored_ret
 LIMIT: Final = 20
 """Differences that are named, unless more are asked for."""
 
-_LOOKS: Final = 6
-_FIRST_PAUSE_S: Final = 0.02
 _AT_ONCE: Final = 1_000
 _RECORDS_AT_ONCE: Final = 10_000
 _FEW_REGIONS: Final = 50
@@ -145,8 +143,7 @@ def _again(reader: Reader, regions: Sequence[Region]) -> tuple[Sequence[str], in
 
 def _settled(reader: Reader, regions: Sequence[Region]) -> Differences:
     before: list[str] = []
-    for look in range(_LOOKS):
-        time.sleep(_FIRST_PAUSE_S * 2**look if look else 0.0)
+    for _ in looks():
         stored = read_around(
             reader,
             [name for region in regions for name in region.records],
@@ -189,8 +186,7 @@ def _endless(reader: Reader, bans: Iterable[Ban]) -> list[Ban]:
 
 
 def _endless_still(reader: Reader, bans: Sequence[Ban]) -> tuple[Sequence[str], int]:
-    for look in range(_LOOKS):
-        time.sleep(_FIRST_PAUSE_S * 2**look if look else 0.0)
+    for _ in looks():
         rows = reader.rows(_EXPIRING, pairs=[list(_keys(ban)) for ban in bans])
         expires_at: dict[tuple[str, ...], int] = {(a, b): at for a, b, at in rows}
         now = (ban._replace(expires_at=expires_at.get(_keys(ban))) for ban in bans)
