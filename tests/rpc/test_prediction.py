@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from onefold.graph.reader import Reader
 from onefold.ml.current import CurrentModel
 from onefold.ml.registry import Registry
 from onefold.service import convert
+from onefold.service.cli import predicting, profiles
 from onefold.service.predictor import Predictor
 from onefold.service.scoring import Rescorer, score_everybody
 from onefold.v1 import identity_pb2, identity_service_pb2, record_pb2
@@ -281,6 +283,44 @@ def test_all_predictions_of_a_person_agree_with_one_another(trained: Client) -> 
     shorter = predictions(trained, by_customer("crm:id-0002"), 7)
     assert shorter.value.predicted <= found.value.predicted
     assert shorter.expected_orders < found.expected_orders
+
+
+def drawn(printed: str) -> list[tuple[int, str]]:
+    """The days and the risk of each line with a bar."""
+    return [(int(days), told) for days, told in re.findall(r"^ +(\d+) days █*░* +(\d+%) *$", printed, re.MULTILINE)]
+
+
+def test_the_pages_of_a_person_draw_the_curve_that_is_predicted(
+    trained: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = predictions(trained, by_customer("crm:id-0002"))
+    curve = [(point.horizon_days, f"{point.churn_probability:.0%}") for point in found.curve]
+    assert curve[-1] == (HORIZON_DAYS, f"{found.churn.probability:.0%}")
+    profiles.show(trained.channel, by_customer("crm:id-0002"), as_json=False)
+    assert drawn(capsys.readouterr().out) == curve
+    predicting.predict(trained.channel, by_customer("crm:id-0002"), 0, as_json=False)
+    assert drawn(capsys.readouterr().out) == curve
+
+
+def test_a_score_of_another_model_gets_no_curve(trained: Client) -> None:
+    asked = profile_pb.GetProfileRequest(subject=by_customer("crm:id-0002"))
+    profile = trained.profile.GetProfile(asked, timeout=30)
+    assert list(profiles.curve(trained.channel, profile)) == list(
+        predictions(trained, by_customer("crm:id-0002")).curve
+    )
+    profile.churn.model = "models/churn-0000"
+    assert not profiles.curve(trained.channel, profile)
+
+
+def test_a_profile_without_a_score_is_shown_without_a_curve(
+    trained: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ingest(trained, customer("crm:window-shopper"))
+    profiles.show(trained.channel, by_customer("crm:window-shopper"), as_json=False)
+    printed = capsys.readouterr().out
+    assert "customer:crm:window-shopper" in printed
+    assert "Risk of churn" not in printed
+    assert drawn(printed) == []
 
 
 def test_who_ordered_once_gets_no_next_order_and_is_told_why(trained: Client) -> None:

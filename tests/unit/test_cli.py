@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
@@ -366,9 +367,13 @@ def profile() -> profile_service_pb2.Profile:
     )
 
 
-def rendered(width: int) -> str:
+CURVE = {7: 0.98, 30: 0.9, 90: 0.8}
+
+
+def rendered(width: int, curve: Mapping[int, float] = CURVE) -> str:
+    points = [prediction_service_pb2.CurvePoint(horizon_days=d, churn_probability=p) for d, p in curve.items()]
     console = Console(width=width, highlight=False, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    profiles.render(profile(), console)
+    profiles.render(profile(), points, console)
     text = console.export_text()
     console.file.close()
     return text
@@ -397,6 +402,23 @@ def test_a_profile_reads_like_a_page_about_a_person() -> None:
         "log-odds +1.39 = base +0.20",
     ):
         assert words in text
+
+
+def bars(text: str) -> list[tuple[int, int, int, str]]:
+    """Of each horizon that is drawn: the days, the columns that are filled and those that are not, the figure."""
+    found = re.findall(r"^ +(\d+) days? +(█*)(░*) +(\d+%) *$", text, re.MULTILINE)
+    return [(int(days), len(filled), len(rest), told) for days, filled, rest, told in found]
+
+
+@pytest.mark.parametrize("width", [40, 120])
+def test_a_profile_draws_how_the_risk_falls_with_the_days(width: int) -> None:
+    drawn = [(7, 20, 0, "98%"), (30, 18, 2, "90%"), (90, 16, 4, "80%")]
+    assert bars(rendered(width)) == drawn
+    assert bars(rendered(width, {1: 1.0, 365: 0.0})) == [(1, 20, 0, "100%"), (365, 0, 20, "0%")]
+
+
+def test_a_profile_without_a_curve_draws_the_risk_alone() -> None:
+    assert bars(rendered(120, {})) == [(90, 16, 4, "80%")]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])

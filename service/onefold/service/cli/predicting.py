@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 import grpc
 from google.protobuf.json_format import MessageToJson
+from rich.console import RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 
-from onefold.service.cli import terminal
+from onefold.service.cli import risk, terminal
 from onefold.service.client import error_of
 from onefold.v1 import identity_pb2
 from onefold.v1 import prediction_service_pb2 as pb
 from onefold.v1 import prediction_service_pb2_grpc as rpc
 
-_BAR: Final = 20
-
 
 def predict(channel: grpc.Channel, subject: identity_pb2.Subject, horizon_days: int, as_json: bool) -> None:
     """Prints all that is predicted. Raises NotFound, and NotReady without a model or an order."""
-    request = pb.GetPredictionsRequest(subject=subject, horizon_days=horizon_days)
-    try:
-        found = rpc.PredictionServiceStub(channel).GetPredictions(request, timeout=30)
-    except grpc.RpcError as error:
-        raise error_of(error) from error
+    found = get(channel, pb.GetPredictionsRequest(subject=subject, horizon_days=horizon_days))
     if as_json:
         print(MessageToJson(found, preserving_proto_field_name=True))
         return
@@ -32,15 +27,22 @@ def predict(channel: grpc.Channel, subject: identity_pb2.Subject, horizon_days: 
         terminal.out().print(line, soft_wrap=True)
 
 
-def _lines(found: pb.Predictions) -> Iterator[str]:
+def get(channel: grpc.Channel, request: pb.GetPredictionsRequest) -> pb.Predictions:
+    """All that is predicted of a person. Raises as :func:`predict` does."""
+    try:
+        found: pb.Predictions = rpc.PredictionServiceStub(channel).GetPredictions(request, timeout=30)
+    except grpc.RpcError as error:
+        raise error_of(error) from error
+    return found
+
+
+def _lines(found: pb.Predictions) -> Iterator[RenderableType]:
     churn, value = found.churn, found.value
     yield f"[dim]identity {churn.identity}, by {churn.model}, from {_day(churn.as_of_time)} on[/]"
     yield f"[bold]Churn[/] {churn.probability:.0%} within {churn.horizon_days} days"
     for reason in churn.reasons:
         yield f"  {reason.contribution:+.2f}  {escape(reason.words)}"
-    for point in found.curve:
-        filled = round(point.churn_probability * _BAR)
-        yield f"  {point.horizon_days:>4} days {'█' * filled:<{_BAR}} {point.churn_probability:.0%}"
+    yield Padding(risk.curve(found.curve), (0, 0, 0, 2), expand=False)
     yield (
         f"[bold]Value[/] {value.historic:,.2f} {value.currency} so far; {value.predicted:,.2f} to be expected within"
         f" {churn.horizon_days} days (typically {value.typical:,.2f}), from {found.expected_orders:.1f} orders"

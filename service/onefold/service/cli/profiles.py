@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Final
@@ -14,7 +15,8 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from onefold.service.cli import terminal
+from onefold.graph.errors import NotFound, NotReady
+from onefold.service.cli import predicting, risk, terminal
 from onefold.service.client import error_of
 from onefold.v1 import (
     identity_pb2,
@@ -27,7 +29,6 @@ from onefold.v1 import (
 ORDERS: Final = 5
 EVENTS: Final = 8
 LINES_NAMED: Final = 3
-_BAR: Final = 20
 
 
 def show(channel: grpc.Channel, subject: identity_pb2.Subject, as_json: bool, as_of: datetime | None = None) -> None:
@@ -36,7 +37,7 @@ def show(channel: grpc.Channel, subject: identity_pb2.Subject, as_json: bool, as
     if as_json:
         print(MessageToJson(profile, preserving_proto_field_name=True, always_print_fields_with_no_presence=False))
         return
-    render(profile, terminal.out())
+    render(profile, curve(channel, profile), terminal.out())
 
 
 def get(
@@ -54,8 +55,24 @@ def get(
     return profile
 
 
-def render(profile: profile_service_pb2.Profile, console: Console) -> None:
-    """Prints a profile, section by section; what is empty is left out."""
+def curve(channel: grpc.Channel, profile: profile_service_pb2.Profile) -> Sequence[prediction_service_pb2.CurvePoint]:
+    """How the risk of churn falls with the days ahead; empty where the profile has no score, or has one by another
+    model or from another instant than what is predicted by now."""
+    scored, found = profile.churn, prediction_service_pb2.Predictions()
+    if profile.HasField("churn"):
+        asked = prediction_service_pb2.GetPredictionsRequest(
+            subject=identity_pb2.Subject(identity=profile.identity), max_reasons=0, max_products=0
+        )
+        with suppress(NotFound, NotReady):  # a profile is no less good for want of a curve
+            found = predicting.get(channel, asked)
+    same = (found.churn.model, found.churn.as_of_time) == (scored.model, scored.as_of_time)
+    return found.curve if same else ()
+
+
+def render(
+    profile: profile_service_pb2.Profile, curve: Sequence[prediction_service_pb2.CurvePoint], console: Console
+) -> None:
+    """Prints a profile, section by section, with the ``curve`` of its risk; what is empty is left out."""
     console.print(Text(display_name(profile), style="bold"))
     console.print(f"[dim]identity {profile.identity}, since {_day(profile.create_time)}[/]")
     sections = (
@@ -65,7 +82,7 @@ def render(profile: profile_service_pb2.Profile, console: Console) -> None:
         ("In short", _activity(profile)),
         ("Latest orders", _orders(profile)),
         ("Timeline", _timeline(profile)),
-        ("Risk of churn", _churn(profile)),
+        ("Risk of churn", _churn(profile, curve)),
     )
     for title, body in sections:
         if body is not None:
@@ -225,16 +242,20 @@ def _timeline(profile: profile_service_pb2.Profile) -> RenderableType | None:
     return _with_rest(table, profile.activity.event_count - len(profile.recent_events[:EVENTS]), "event")
 
 
-def _churn(profile: profile_service_pb2.Profile) -> RenderableType | None:
+def _churn(
+    profile: profile_service_pb2.Profile, curve: Sequence[prediction_service_pb2.CurvePoint]
+) -> RenderableType | None:
     if not profile.HasField("churn"):
         return None
     churn = profile.churn
-    filled = round(churn.probability * _BAR)
-    style = "red" if churn.probability >= 0.66 else "yellow" if churn.probability >= 0.33 else "green"
-    head = Text(f"{churn.probability:.0%} ", style=f"bold {style}")
-    head.append("█" * filled, style=style).append("░" * (_BAR - filled), style="dim")
-    head.append(f"  no purchase within {churn.horizon_days} days after {_day(churn.as_of_time)}")
-    return Group(head, *_reasons(churn), Text(f"by {churn.model}", style="dim"))
+    head = Text.assemble(
+        (f"{churn.probability:.0%}", f"bold {risk.style(churn.probability)}"),
+        f"  no purchase within {churn.horizon_days} days after {_day(churn.as_of_time)}",
+    )
+    known = curve or [
+        prediction_service_pb2.CurvePoint(horizon_days=churn.horizon_days, churn_probability=churn.probability)
+    ]
+    return Group(head, risk.curve(known), *_reasons(churn), Text(f"by {churn.model}", style="dim"))
 
 
 def _reasons(churn: prediction_service_pb2.ChurnScore) -> Iterator[RenderableType]:

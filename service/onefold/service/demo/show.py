@@ -106,7 +106,8 @@ def _chapters(teller: _Teller, service: ServiceProcess, channel: grpc.Channel, p
         teller.console.print(Padding(training.measures(model), (1, 0, 0, 3), expand=False))
     with teller.chapter("One customer"):
         teller.console.print()
-        profiles.render(profiles.get(channel, parse_subject(made.cast.star)), teller.console)
+        profile = profiles.get(channel, parse_subject(made.cast.star))
+        profiles.render(profile, profiles.curve(channel, profile), teller.console)
     return made.cast.star
 
 
