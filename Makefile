@@ -81,6 +81,10 @@ bench: .venv/ready ## measures ratios to what the engine and gRPC can do bare
 bench-ml: .venv/bench ## measures the predictions on real orders beside every baseline (ARGS=PATH of Online Retail as CSV; --write for the docs)
 	@$(PY) -m tests.bench_ml $(ARGS)
 
+.PHONY: notebook
+notebook: .venv/ready ## runs the example notebook and stores what it shows
+	@$(PY) -m tests.notebook
+
 .PHONY: neo4j
 neo4j: .venv/ready ## the Neo4j of the tests, until Ctrl-C; prints the settings that point the service at it
 	@$(PY) -m tests.engines neo4j
