@@ -14,7 +14,7 @@ from onefold.graph.model import Instant
 from onefold.ml import churn, columns, features, recipe
 from onefold.ml.inputs import history
 from onefold.ml.mbgnbd import fit
-from onefold.ml.model import PredictionModel
+from onefold.ml.model import PredictionModel, Rehearsal
 from onefold.ml.panel import KEYS
 
 DAY = 86_400_000
@@ -100,4 +100,4 @@ def trained() -> PredictionModel:
     now = features.matrix(features.compute(orders, events, END, known), KEYS)
     parts = recipe.fit(rows, fit(history(now)), "full")
     card = replace(small().card, kind="full", importance=churn.importance(parts, now, HORIZON_DAYS))
-    return PredictionModel(card, parts)
+    return PredictionModel(card, parts, Rehearsal(known, parts.process, parts.churn))

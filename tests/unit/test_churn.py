@@ -4,7 +4,7 @@ import pyarrow.compute as pc
 import pytest
 
 from onefold.graph.errors import InvalidInput, NotReady
-from onefold.ml import baselines, churn, features, trees
+from onefold.ml import baselines, churn, features, recipe, trees
 from onefold.ml.gates import Needs
 from onefold.ml.inputs import ALL_KEYS, inputs
 from onefold.ml.panel import KEYS
@@ -169,3 +169,21 @@ def test_the_card_tells_what_matters_and_how_features_were_distributed():
         assert sum(reference.shares) == pytest.approx(1.0)
     assert card.period[1] == END
     assert card.horizons == (30, 60)
+
+
+def test_the_card_tells_reliability_and_lift_of_everybody_held_out():
+    card = small().card
+    assert sum(part.rows for part in card.reliability) == sum(part.rows for part in card.lift) == card.metrics.rows
+    churned = sum(part.observed * part.rows for part in card.reliability)
+    assert churned == pytest.approx(card.metrics.base_rate * card.metrics.rows)
+    assert card.lift[0].rate > card.metrics.base_rate > card.lift[-1].rate
+
+
+def test_the_rehearsal_knows_nothing_of_the_held_out_window():
+    orders, events = shop()
+    held_out = END - HORIZON_DAYS * DAY
+    then = before(orders, held_out)
+    rows = churn.training_rows(then, events, features.population(then, held_out), held_out, HORIZON_DAYS)
+    kept = small().rehearsal
+    assert kept.population == features.population(then, held_out)
+    assert kept.churn.linear == recipe.fit_churn(rows, kept.process, "small").linear

@@ -9,7 +9,6 @@ import pytest
 
 from onefold.graph.errors import NotReady
 from onefold.ml.current import CurrentModel
-from onefold.ml.model import PredictionModel
 from onefold.ml.registry import Registry
 from tests.histories import trained
 
@@ -31,7 +30,7 @@ def test_one_whose_features_mean_something_else_now_is_refused(tmp_path: Path) -
     registry = Registry(tmp_path)
     card = trained().card
     changed = replace(card, features=dict.fromkeys(card.features, "another formula"))
-    model_id = registry.save(PredictionModel(changed, trained().parts))
+    model_id = registry.save(replace(trained(), card=changed))
     (tmp_path / "CURRENT").write_text(f"{model_id}\n")  # as an older version of the service left it
     with pytest.raises(NotReady, match="train again"):
         CurrentModel(registry).get()

@@ -31,7 +31,8 @@ def rewrite(folder, name, change):
     new = change(old)
     file.write_bytes(new)
     sums = folder / "SHA256SUMS"
-    sums.write_text(sums.read_text().replace(sha256(old).hexdigest(), sha256(new).hexdigest()))
+    line, other = (f"{sha256(content).hexdigest()}  {name}\n" for content in (old, new))
+    sums.write_text(sums.read_text().replace(line, other))
 
 
 def test_a_model_comes_back_as_it_was_saved(registry):

@@ -22,7 +22,7 @@ from onefold.ml.recipe import Parts
 from onefold.ml.trees import Did
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """A back-test."""
 
@@ -32,6 +32,10 @@ class Outcome:
     metrics: Metrics
     baselines: Mapping[str, Metrics]
     measured: Mapping[str, Measured]
+    parts: Parts
+    """The fit that was tried."""
+    rates: FloatArray
+    """The probability of churn that it told of each held-out row."""
 
 
 def run(
@@ -66,6 +70,8 @@ def run(
         metrics=metrics.measure(test.churned, rates),
         baselines={name: metrics.measure(test.churned, told) for name, told in opponents.items()},
         measured=_measured(longest, test, process, parts, rates, opponents, trained),
+        parts=parts,
+        rates=rates,
     )
 
 

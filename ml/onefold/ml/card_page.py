@@ -1,4 +1,4 @@
-"""A model's card as a page that a person reads: Markdown with plots, from plain figures.
+"""A model's card as a page that a person reads: Markdown with plots.
 
 The same card makes the same bytes, on any day. Plots need matplotlib, which Onefold does not need to run:
 ``pip install 'onefold[plots]'``.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,71 +15,15 @@ from typing import Any, Final
 from onefold.graph.errors import NotReady
 from onefold.graph.model import Instant
 from onefold.ml.drift import Drift
-from onefold.ml.lift import ReliabilityBin, Tenth
+from onefold.ml.model import Measured, ModelCard
+from onefold.ml.panel import DAY
+from onefold.ml.terms import BASELINES, MEASURES, PARTS, Term
+from onefold.ml.weaknesses import weaknesses
 
 PAGE: Final = "card.md"
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One figure of the model on held-out rows, beside what it has to beat."""
-
-    name: str
-    """In words, as ``AUC``."""
-    value: float
-    low: float | None = None
-    """95 % interval; None where none was computed."""
-    high: float | None = None
-    baselines: Mapping[str, float] = field(default_factory=dict)
-    """The same figure of each baseline, by its name in words."""
-    higher_is_better: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """A condition that a model must meet before it is used."""
-
-    rule: str
-    passed: bool
-    seen: str = ""
-    """What was found, in words."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """All that the page says; what is empty is left out of it."""
-
-    title: str
-    predicts: str
-    """In a sentence, with the horizon."""
-    created_at: Instant
-    known_until: Instant
-    """The model knows nothing that happened from here on."""
-    trained_since: Instant
-    tested_since: Instant
-    tested_until: Instant
-    """The held-out window of the figures, reliability, lift."""
-    population: str
-    """Who the rows are, in words."""
-    rows: int
-    """Of training."""
-    customers: int
-    data_fingerprint: str
-    measures: Sequence[Measure] = ()
-    gates: Sequence[Gate] = ()
-    reliability: Sequence[ReliabilityBin] = ()
-    tenths: Sequence[Tenth] = ()
-    importance: Mapping[str, float] = field(default_factory=dict)
-    """How much each input moves the prediction, in any unit of one sign; only shares of the sum are told."""
-    drift: Mapping[str, Drift] = field(default_factory=dict)
-    """Of features and scores since training, by name."""
-    weaknesses: Sequence[str] = ()
-    """What is known to go wrong, a sentence each."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """Of the libraries that trained it."""
-
-
-def write(card: Card, folder: Path) -> Path:
+def write(card: ModelCard, model_id: str, folder: Path, drifts: Mapping[str, Drift] | None = None) -> Path:
     """Writes the page and its plots into a folder, which is made if missing; gives the page's path.
 
     Raises :class:`NotReady` where matplotlib is not installed; then nothing is written.
@@ -89,27 +32,37 @@ def write(card: Card, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, svg in drawn.items():
         (folder / name).write_text(svg, "utf-8")
-    (folder / PAGE).write_text(page(card), "utf-8")
+    (folder / PAGE).write_text(page(card, model_id, drifts), "utf-8")
     return folder / PAGE
 
 
-def page(card: Card) -> str:
-    """The card in Markdown; it shows the plots of :func:`plots` from the same folder."""
-    parts = (_head, _measures, _gates, _reliability, _lift, _importance, _drift, _weaknesses, _versions)
-    return "\n\n".join(block for part in parts for block in part(card)) + "\n"
-
-
-def plots(card: Card) -> dict[str, str]:
-    """The plots as SVG texts by file name, those for which the card has figures.
-
-    Raises :class:`NotReady` where matplotlib is not installed.
-    """
-    wanted: tuple[tuple[str, object, Callable[[Card], Any]], ...] = (
-        (_RELIABILITY, card.reliability, _draw_reliability),
-        (_LIFT, card.tenths, _draw_lift),
-        (_IMPORTANCE, card.importance, _draw_importance),
+def page(card: ModelCard, model_id: str, drifts: Mapping[str, Drift] | None = None) -> str:
+    """The card in Markdown; it shows the plots of :func:`plots` from the same folder. With ``drifts``, those of
+    :func:`onefold.ml.monitor.drifts`, it also says how far customers have moved since."""
+    moved = drifts or {}
+    parts = (
+        _head(card, model_id),
+        _weaknesses(card, moved),
+        _measures(card),
+        _reliability(card),
+        _lift(card),
+        _importance(card),
+        _challenge(card),
+        _gates(card),
+        _drift(moved),
+        _versions(card),
     )
-    return {name: _svg(card, draw) for name, figures, draw in wanted if figures}
+    return "\n\n".join(block for part in parts for block in part) + "\n"
+
+
+def plots(card: ModelCard) -> dict[str, str]:
+    """The plots as SVG texts by file name. Raises :class:`NotReady` where matplotlib is not installed."""
+    wanted: tuple[tuple[str, Callable[[ModelCard], Any]], ...] = (
+        (_RELIABILITY, _draw_reliability),
+        (_LIFT, _draw_lift),
+        (_IMPORTANCE, _draw_importance),
+    )
+    return {name: _svg(card, draw) for name, draw in wanted}
 
 
 _RELIABILITY: Final = "reliability.svg"
@@ -117,108 +70,140 @@ _LIFT: Final = "lift.svg"
 _IMPORTANCE: Final = "importance.svg"
 _SHOWN: Final = 15
 """Features in the plot of importance, and in the table of drift."""
+_KINDS: Final = {"full": "full: linear models and trees", "small": "small: the buying process and linear models"}
 
 
-def _head(card: Card) -> Iterator[str]:
-    yield f"# {card.title}"
-    yield card.predicts
+def _head(card: ModelCard, model_id: str) -> Iterator[str]:
+    yield f"# {model_id}"
+    yield (
+        f"How likely a customer is to buy nothing within {card.horizon_days} days (or any fewer), and what they will"
+        " spend and when they will order next."
+    )
+    until = card.held_out + card.horizon_days * DAY
     yield _table(
         ("", ""),
         (
-            ("population", card.population),
-            ("trained on", f"{card.rows:,} rows of {card.customers:,} customers"),
-            ("training period", f"{_day(card.trained_since)} to {_day(card.known_until)}"),
-            ("tested on", f"{_day(card.tested_since)} to {_day(card.tested_until)}, which the tested fit had not seen"),
+            ("kind", f"{_KINDS[card.kind]} ({card.choice})"),
+            ("trained on", f"{card.rows:,} rows of {card.population.customers:,} customers with an order"),
+            ("training period", f"{_day(card.period[0])} to {_day(card.cutoff)}"),
+            (
+                "tested on",
+                f"{card.metrics.rows:,} customers from {_day(card.held_out)} to {_day(until)}, which the tested fit"
+                f" had not seen; {card.metrics.base_rate:.0%} churned",
+            ),
             ("made", _day(card.created_at)),
             ("data fingerprint", f"`{card.data_fingerprint}`"),
         ),
     )
 
 
-def _measures(card: Card) -> Iterator[str]:
-    if not card.measures:
-        return
+def _weaknesses(card: ModelCard, drifts: Mapping[str, Drift]) -> Iterator[str]:
+    if known := weaknesses(card, drifts):
+        yield "## Known weaknesses"
+        yield "\n".join(f"- {weakness}" for weakness in known)
+
+
+def _measures(card: ModelCard) -> Iterator[str]:
     yield "## How good it is"
-    baselines = list(dict.fromkeys(name for measure in card.measures for name in measure.baselines))
-    rows = [
-        (
-            f"{measure.name} ({'higher' if measure.higher_is_better else 'lower'} is better)",
-            f"**{measure.value:.4g}**",
-            "" if measure.low is None or measure.high is None else f"{measure.low:.4g} to {measure.high:.4g}",
-            *(_beside(measure, name) for name in baselines),
-        )
-        for measure in card.measures
-    ]
-    yield _table(("on held-out customers", "model", "95 % interval", *baselines), rows)
+    yield (
+        "On the customers it was tested on, with 95 % intervals. A baseline is called better or worse where the paired"
+        " difference is more than chance."
+    )
+    for part, measured in card.measured.items():
+        yield f"### {PARTS[part].capitalize()}"
+        rows = [
+            (
+                _told(MEASURES[name]),
+                f"**{_figure(name, found.value)}** ({_figure(name, found.low)} to {_figure(name, found.high)})",
+                *(_beside(measured, baseline, name) for baseline in measured.baselines),
+            )
+            for name, found in measured.model.items()
+        ]
+        yield _table(("", "model", *(BASELINES[baseline] for baseline in measured.baselines)), rows)
 
 
-def _beside(measure: Measure, baseline: str) -> str:
-    if baseline not in measure.baselines:
+def _told(term: Term) -> str:
+    if isinstance(term.better, str):
+        return f"{term.words} ({term.better} is better)"
+    return f"{term.words} ({term.better:{'.0%' if term.share else '.0f'}} is best)"
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{value:.0%}" if MEASURES[name].share else f"{value:.4g}"
+
+
+def _beside(measured: Measured, baseline: str, name: str) -> str:
+    if name not in measured.baselines[baseline]:
         return ""
-    value = measure.baselines[baseline]
-    better = value != measure.value and (value > measure.value) == measure.higher_is_better
-    return f"{value:.4g}{' (better than the model)' if better else ''}"
+    apart, better = measured.differences[baseline][name], MEASURES[name].better
+    word = ""
+    if apart.excludes_zero and isinstance(better, str):
+        word = " worse" if (apart.value > 0) == (better == "higher") else " **better**"
+    return f"{_figure(name, measured.baselines[baseline][name].value)}{word}"
 
 
-def _gates(card: Card) -> Iterator[str]:
-    if card.gates:
-        yield "## Gates"
-        rows = [(gate.rule, "passed" if gate.passed else "**failed**", gate.seen) for gate in card.gates]
-        yield _table(("rule", "", "seen"), rows)
+def _reliability(card: ModelCard) -> Iterator[str]:
+    inside = sum(part.low <= part.predicted <= part.high for part in card.reliability)
+    yield "## Whether a probability means what it says"
+    of = len(card.reliability)
+    yield f"In {inside} of {of} bins the mean prediction lies within the 95 % interval of what came true."
+    yield f"![Predicted against observed share, by bin, with intervals]({_RELIABILITY})"
 
 
-def _reliability(card: Card) -> Iterator[str]:
-    if card.reliability:
-        inside = sum(part.low <= part.predicted <= part.high for part in card.reliability)
-        yield "## Whether a probability means what it says"
-        of = len(card.reliability)
-        yield f"In {inside} of {of} bins the mean prediction lies within the 95 % interval of what came true."
-        yield f"![Predicted against observed share, by bin, with intervals]({_RELIABILITY})"
+def _lift(card: ModelCard) -> Iterator[str]:
+    first = card.lift[0]
+    yield "## What ranking by it gains"
+    yield (
+        f"The {first.population:.0%} with the highest scores hold {first.gain:.0%} of all who churned,"
+        f" {first.lift:.1f} times their share."
+    )
+    yield f"![Cumulative gain, and lift by part]({_LIFT})"
 
 
-def _lift(card: Card) -> Iterator[str]:
-    if card.tenths:
-        first = card.tenths[0]
-        yield "## What ranking by it gains"
-        yield (
-            f"The {first.population:.0%} with the highest scores hold {first.gain:.0%} of all that came true,"
-            f" {first.lift:.1f} times their share."
-        )
-        yield f"![Cumulative gain, and lift by part]({_LIFT})"
+def _importance(card: ModelCard) -> Iterator[str]:
+    yield "## What moves it"
+    yield f"![Share of each input in what moves the prediction]({_IMPORTANCE})"
 
 
-def _importance(card: Card) -> Iterator[str]:
-    if card.importance:
-        yield "## What moves it"
-        yield f"![Share of each input in what moves the prediction]({_IMPORTANCE})"
+def _challenge(card: ModelCard) -> Iterator[str]:
+    found = card.challenge
+    yield "## Beside the model that was in use"
+    yield f"{'Promoted' if found.promoted else '**Not promoted**'}: {found.words}."
+    if found.differences:
+        rows = [
+            (_told(MEASURES[name]), f"{apart.value:+.4f} ({apart.low:+.4f} to {apart.high:+.4f})")
+            for name, apart in found.differences.items()
+        ]
+        yield _table(("churn", f"this model less {found.champion}"), rows)
 
 
-def _drift(card: Card) -> Iterator[str]:
-    if not card.drift:
+def _gates(card: ModelCard) -> Iterator[str]:
+    yield "## What data it needs"
+    rows = [
+        (gate.what, f"{gate.there:,}", f"{gate.needed:,}", gate.kind, "" if gate.is_open else "**too few**")
+        for gate in card.gates
+    ]
+    yield _table(("", "there", "needed", "for the model", ""), rows)
+
+
+def _drift(drifts: Mapping[str, Drift]) -> Iterator[str]:
+    if not drifts:
         return
     yield "## Drift since training"
-    levels = [drift.level for drift in card.drift.values()]
+    levels = [drift.level for drift in drifts.values()]
     yield (
         ", ".join(f"{levels.count(level)} {level}" for level in dict.fromkeys(levels))
         + ". Population stability index: below 0.1 stable, to 0.25 moved, above it shifted."
     )
-    farthest = sorted(card.drift.items(), key=lambda pair: (-(pair[1].index or 0.0), pair[0]))[:_SHOWN]
     rows = [
         (name, "unknown" if drift.index is None else f"{drift.index:.3f}", drift.level, f"{drift.rows:,}")
-        for name, drift in farthest
+        for name, drift in list(drifts.items())[:_SHOWN]
     ]
-    yield _table(("what", "index", "", "rows now"), rows)
+    yield _table(("what, the farthest first", "index", "", "customers now"), rows)
 
 
-def _weaknesses(card: Card) -> Iterator[str]:
-    if card.weaknesses:
-        yield "## Known weaknesses"
-        yield "\n".join(f"- {weakness}" for weakness in card.weaknesses)
-
-
-def _versions(card: Card) -> Iterator[str]:
-    if card.versions:
-        yield "Trained with " + ", ".join(f"{name} {version}" for name, version in card.versions.items()) + "."
+def _versions(card: ModelCard) -> Iterator[str]:
+    yield "Trained with " + ", ".join(f"{name} {version}" for name, version in card.versions.items()) + "."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -232,7 +217,7 @@ def _day(instant: Instant) -> str:
 
 _BLUE: Final = "#2b6ca3"
 _GREY: Final = "#8a8f98"
-_STYLE: Final = {
+_STYLE: Final[Any] = {
     "svg.hashsalt": "onefold",  # else ids of clip paths differ from run to run
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -247,7 +232,7 @@ _STYLE: Final = {
 }
 
 
-def _svg(card: Card, draw: Callable[[Card], Any]) -> str:
+def _svg(card: ModelCard, draw: Callable[[ModelCard], Any]) -> str:
     try:
         import matplotlib as mpl
     except ImportError as err:
@@ -260,7 +245,7 @@ def _svg(card: Card, draw: Callable[[Card], Any]) -> str:
     return file.getvalue()
 
 
-def _figure(width: float, height: float) -> Any:
+def _canvas(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))
@@ -272,8 +257,8 @@ def _percent(axis: Any) -> None:
     axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
-def _draw_reliability(card: Card) -> Any:
-    figure = _figure(5.2, 4.8)
+def _draw_reliability(card: ModelCard) -> Any:
+    figure = _canvas(5.2, 4.8)
     axes = figure.subplots()
     predicted = [part.predicted for part in card.reliability]
     observed = [part.observed for part in card.reliability]
@@ -285,24 +270,24 @@ def _draw_reliability(card: Card) -> Any:
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--", label="as promised")
     axes.errorbar(
         predicted, observed, yerr=spread, color=_BLUE, marker="o", markersize=4.5, linewidth=1.2, elinewidth=1.2,
-        capsize=3, label="came true, with 95 % interval",
+        capsize=3, clip_on=False, label="churned, with 95 % interval",
     )  # fmt: skip
-    axes.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel="predicted", ylabel="came true")
+    axes.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel="predicted", ylabel="churned")
     _percent(axes.xaxis)
     _percent(axes.yaxis)
     axes.legend(frameon=False, loc="upper left")
     return figure
 
 
-def _draw_lift(card: Card) -> Any:
-    figure = _figure(9.2, 4.0)
+def _draw_lift(card: ModelCard) -> Any:
+    figure = _canvas(9.2, 4.0)
     gain, bars = figure.subplots(1, 2)
-    reached = [0.0, *(part.population for part in card.tenths)]
-    base = sum(part.rate * part.rows for part in card.tenths) / sum(part.rows for part in card.tenths)
+    reached = [0.0, *(part.population for part in card.lift)]
+    base = sum(part.rate * part.rows for part in card.lift) / sum(part.rows for part in card.lift)
     gain.plot([0, base, 1], [0, 1, 1], color=_GREY, linewidth=1, linestyle=":", label="the best possible")
     gain.plot(
         reached,
-        [0.0, *(part.gain for part in card.tenths)],
+        [0.0, *(part.gain for part in card.lift)],
         color=_BLUE,
         marker="o",
         markersize=4,
@@ -311,26 +296,26 @@ def _draw_lift(card: Card) -> Any:
     )
     gain.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--", label="by chance")
     gain.set(
-        xlim=(0, 1), ylim=(0, 1.02), xlabel="share of customers, highest scores first", ylabel="share of what came true"
+        xlim=(0, 1), ylim=(0, 1.02), xlabel="share of customers, highest scores first", ylabel="share of who churned"
     )
     gain.set_title("Cumulative gain")
     _percent(gain.xaxis)
     _percent(gain.yaxis)
     gain.legend(frameon=False, loc="lower right")
-    drawn = bars.bar(range(1, len(card.tenths) + 1), [part.lift for part in card.tenths], width=0.75, color=_BLUE)
+    drawn = bars.bar(range(1, len(card.lift) + 1), [part.lift for part in card.lift], width=0.75, color=_BLUE)
     bars.bar_label(drawn, fmt="%.1f", padding=2, fontsize=8.5)
     bars.axhline(1.0, color=_GREY, linewidth=1, linestyle="--")
-    bars.set(xticks=range(1, len(card.tenths) + 1), xlabel="part of customers, highest scores first", ylabel="lift")
+    bars.set(xticks=range(1, len(card.lift) + 1), xlabel="part of customers, highest scores first", ylabel="lift")
     bars.margins(y=0.08)
     bars.set_title("Lift by part")
     return figure
 
 
-def _draw_importance(card: Card) -> Any:
+def _draw_importance(card: ModelCard) -> Any:
     most = sorted(card.importance.items(), key=lambda pair: (-abs(pair[1]), pair[0]))
     total = sum(abs(value) for value in card.importance.values()) or 1.0
     shown = [(name, abs(value) / total) for name, value in most[:_SHOWN]]
-    figure = _figure(7.4, 0.9 + 0.3 * len(shown))
+    figure = _canvas(7.4, 0.9 + 0.3 * len(shown))
     axes = figure.subplots()
     drawn = axes.barh([name for name, _ in shown], [share for _, share in shown], height=0.7, color=_BLUE)
     axes.bar_label(drawn, fmt="{:.0%}", padding=3, fontsize=8.5)

@@ -16,13 +16,14 @@ import pyarrow as pa
 
 from onefold.graph.errors import InvalidInput, NotReady, Violation
 from onefold.graph.model import Instant
-from onefold.ml import backtest, catalogue, drift, features, gates, next_products, panel, recipe
+from onefold.ml import backtest, catalogue, drift, features, gates, lift, next_products, panel, predict, recipe
 from onefold.ml.backtest import Outcome
+from onefold.ml.challenge import Champion, challenge
 from onefold.ml.features import FloatArray, Population
 from onefold.ml.gates import NEEDS, Gate, Needs
 from onefold.ml.inputs import ALL_KEYS, history, inputs
 from onefold.ml.mbgnbd import fit as fit_process
-from onefold.ml.model import ModelCard, PredictionModel
+from onefold.ml.model import ModelCard, PredictionModel, Rehearsal
 from onefold.ml.next_products import NextProducts
 from onefold.ml.panel import DAY, KEYS, Panel, PartitionAt
 from onefold.ml.recipe import Parts
@@ -53,12 +54,14 @@ def train(
     progress: Progress = lambda stage, share: None,
     partition_at: PartitionAt | None = None,
     lines: pa.Table | None = None,
+    champion: Champion | None = None,
 ) -> PredictionModel:
     """A model that knows the rows before ``cutoff`` and nothing else; the same rows give the same model.
 
     The tables are those of :mod:`onefold.ml.columns`. ``horizon_days`` is the longest that it will answer for. With
     ``partition_at`` it learns from people as they were known at each snapshot, so that no later merge leaks in. With
-    ``lines`` it also says what may be bought next. Raises
+    ``lines`` it also says what may be bought next. With the ``champion``, the model in use, the card says how the two
+    compare, and whether the new one should take its place. Raises
     :class:`InvalidInput` for a horizon out of range or tables with other columns, and :class:`NotReady` saying all
     that is missing when data do not suffice, or that the model would be of no use.
     """
@@ -75,6 +78,14 @@ def train(
     trained = panel.horizons(horizon_days)
     did = _part(progress, "fitting to what was known then", 0.27, 0.5)
     outcome = backtest.run(rehearsal, test, conditions, trained, did)
+    met = challenge(
+        champion,
+        outcome.rates,
+        test,
+        held_out,
+        horizon_days,
+        lambda other: held_out_rows(orders, events, other, held_out, horizon_days, partition_at=partition_at),
+    )
 
     did = _part(progress, "building training rows", 0.5, 0.75)
     rows = training_rows(orders, events, known, cutoff, horizon_days, did, partition_at=partition_at)
@@ -89,11 +100,15 @@ def train(
         cutoff=cutoff,
         held_out=held_out,
         data_fingerprint=features.fingerprint(orders, events, cutoff),
+        reliability=lift.reliability(test.churned, outcome.rates),
+        lift=lift.lift(test.churned, outcome.rates),
+        challenge=met,
         **_described(rows, now, known, conditions, outcome, parts, cutoff),
     )
+    tried = Rehearsal(features.population(orders, held_out), outcome.parts.process, outcome.parts.churn)
     products = None if lines is None else _products(lines, cutoff)
     progress("trained", 1.0)
-    return PredictionModel(card, parts, products)
+    return PredictionModel(card, parts, tried, products)
 
 
 def _products(lines: pa.Table, cutoff: Instant) -> NextProducts | None:
@@ -168,6 +183,8 @@ def _described(
     parts: Parts,
     cutoff: Instant,
 ) -> dict[str, Any]:
+    horizons = panel.horizons(int(rows.horizon.max()))
+    scores = predict.probability(predict.churn(parts, now, horizons, horizons[-1]).value)
     return {
         "kind": outcome.kind,
         "choice": outcome.choice,
@@ -183,6 +200,7 @@ def _described(
         "measured": outcome.measured,
         "importance": importance(parts, now, float(rows.horizon.max())),
         "reference": drift.references(KEYS, now),
+        "score_reference": drift.reference(scores),
         "versions": {name: version(name) for name in ("onefold", "lightgbm", "duckdb", "numpy", "scikit-learn")},
     }
 

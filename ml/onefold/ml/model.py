@@ -14,6 +14,7 @@ from onefold.ml.catalogue import BY_KEY
 from onefold.ml.drift import Reference
 from onefold.ml.features import Population
 from onefold.ml.gates import Gate, Kind
+from onefold.ml.lift import ReliabilityBin, Tenth
 from onefold.ml.linear import TERMS, Linear, Weighed
 from onefold.ml.mbgnbd import MbgNbd
 from onefold.ml.metrics import Estimate, Metrics
@@ -34,11 +35,25 @@ class Measured:
     """By baseline: the model less the baseline, paired."""
 
 
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A new model beside the one in use, on the same held-out customers."""
+
+    champion: str
+    """The id of the model that was in use; empty where there was none to compare with."""
+    differences: Mapping[str, Estimate]
+    """Of churn, by measure: the new model's less the champion's, paired; empty where they could not be compared."""
+    promoted: bool
+    """Whether the new model was to replace the champion by itself."""
+    words: str
+    """Why."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """Everything about a model but its parameters; stored as ``model.json``."""
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     created_at: Instant
     kind: Kind
     choice: str
@@ -71,10 +86,18 @@ class ModelCard:
     """Of churn, trained and measured on the same rows."""
     measured: Mapping[str, Measured]
     """By part, ``churn``, ``spend``, ``typical`` and ``next_order``: the same with intervals."""
+    reliability: tuple[ReliabilityBin, ...]
+    """Of churn on the held-out window: promised beside what came true."""
+    lift: tuple[Tenth, ...]
+    """Likewise, by rank: who was the likeliest to churn comes first."""
+    challenge: Challenge
+    """What spoke for putting it in use, or against."""
     importance: Mapping[str, float]
     """Mean absolute contribution of each input to the log-odds of churn, the greatest first."""
     reference: Mapping[str, Reference]
     """How each feature was distributed among all customers at the cutoff."""
+    score_reference: Reference
+    """The same of the probability of churn within ``horizon_days``, as the model told it of them."""
     data_fingerprint: str
     versions: Mapping[str, str]
     """Of the libraries that trained it."""
@@ -89,11 +112,23 @@ class ModelCard:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """The fit that the back-test tried: what it would have told of churn at ``held_out``, knowing nothing since."""
+
+    population: Population
+    """Of then, against which its features are computed."""
+    process: MbgNbd
+    churn: Blend
+
+
+@dataclass(frozen=True, slots=True)
 class PredictionModel:
     """A model ready to predict churn, value and the next order."""
 
     card: ModelCard
     parts: Parts
+    rehearsal: Rehearsal
+    """Kept so that a later model can be compared with this one where neither knows the answers."""
     products: NextProducts | None = None
     """What may be bought next; None where no order has lines."""
 
@@ -104,7 +139,8 @@ class PredictionModel:
 
     def files(self) -> dict[str, str]:
         """Its parameters as texts, by file name; the same data give the same texts."""
-        return written(self.parts) | ({} if self.products is None else {PRODUCTS: self.products.text()})
+        products = {} if self.products is None else {PRODUCTS: self.products.text()}
+        return written(self.parts) | _written_rehearsal(self.rehearsal) | products
 
 
 def written(parts: Parts) -> dict[str, str]:
@@ -131,6 +167,21 @@ def read(files: Mapping[str, str]) -> Parts:
         typical=trees.read(files["spend_typical.txt"]),
         next_order={share: trees.read(files[f"next_order_{share}.txt"]) for share in NEXT_ORDER_PERCENTILES},
     )
+
+
+def read_rehearsal(files: Mapping[str, str]) -> Rehearsal:
+    """The rehearsal among a model's files. Raises as :func:`read` does."""
+    document = json.loads(files["rehearsal.json"])
+    return Rehearsal(
+        population=Population(**document["population"]),
+        process=MbgNbd(**document["process"]),
+        churn=_read_blend("rehearsal_churn", files),
+    )
+
+
+def _written_rehearsal(rehearsal: Rehearsal) -> dict[str, str]:
+    known = {"population": asdict(rehearsal.population), "process": asdict(rehearsal.process)}
+    return {"rehearsal.json": _json(known), **_written_blend("rehearsal_churn", rehearsal.churn)}
 
 
 _BOOSTERS = ("residual", "free")

@@ -11,10 +11,11 @@ from onefold.ml import ahead, trees
 from onefold.ml.ahead import Path
 from onefold.ml.features import FloatArray
 from onefold.ml.inputs import DAYS_A_WEEK, history, inputs
+from onefold.ml.model import Rehearsal
 from onefold.ml.recipe import NEXT_ORDER_PERCENTILES, Parts
 
 
-def churn(parts: Parts, values: FloatArray, trained: Sequence[int], asked: int) -> Path:
+def churn(parts: Parts | Rehearsal, values: FloatArray, trained: Sequence[int], asked: int) -> Path:
     """The log-odds of no purchase within ``asked`` days, which never rise with the days."""
     return ahead.path(lambda days: parts.churn.predict(inputs(parts.process, values, days)), trained, asked, sign=-1)
 

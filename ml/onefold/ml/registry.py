@@ -28,7 +28,7 @@ from onefold.graph.errors import NotFound, NotReady
 from onefold.ml import model as models
 from onefold.ml import next_products
 from onefold.ml.inputs import ALL_KEYS
-from onefold.ml.model import PRODUCTS, ModelCard, PredictionModel
+from onefold.ml.model import PRODUCTS, ModelCard, PredictionModel, Rehearsal
 from onefold.ml.panel import KEYS
 from onefold.ml.recipe import Parts
 
@@ -82,15 +82,15 @@ class Registry:
             raise NotReady(f"model {model_id}", _other_features(differing))
         try:
             texts = {name: content.decode() for name, content in files.items()}
-            parts = models.read(texts)
+            parts, rehearsal = models.read(texts), models.read_rehearsal(texts)
         except (LightGBMError, UnicodeDecodeError) as err:
             raise NotReady(f"model {model_id}", "some of its trees are no LightGBM model; train again") from err
         except (KeyError, TypeError, ValueError) as err:
             raise NotReady(f"model {model_id}", f"its parameters are of another version: {err}; train again") from err
-        if card.features.keys() != set(KEYS) or any(names != list(ALL_KEYS) for names in _names(parts)):
+        if card.features.keys() != set(KEYS) or any(names != list(ALL_KEYS) for names in _names(parts, rehearsal)):
             raise NotReady(f"model {model_id}", "its trees and its card name other features; train again")
         products = next_products.parse(texts[PRODUCTS]) if PRODUCTS in texts else None
-        return PredictionModel(card, parts, products)
+        return PredictionModel(card, parts, rehearsal, products)
 
     def current_id(self) -> str:
         """The id of the model in use. Raises :class:`NotReady` when there is none yet."""
@@ -98,6 +98,14 @@ class Registry:
             return (self._folder / _CURRENT).read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             raise NotReady("churn model", "none has been trained yet; train one first") from None
+
+    def current(self) -> tuple[str, PredictionModel] | None:
+        """The model in use and its id; None where there is none that could be used."""
+        try:
+            model_id = self.current_id()
+            return model_id, self.load(model_id)
+        except (NotFound, NotReady):
+            return None
 
     def entries(self) -> list[Entry]:
         """All models, oldest first, those that would be refused included."""
@@ -167,9 +175,11 @@ def _other_features(differing: list[str]) -> str:
     return f"made for other definitions of {', '.join(differing)}; train again"
 
 
-def _names(parts: Parts) -> Iterator[list[str]]:
+def _names(parts: Parts, rehearsal: Rehearsal) -> Iterator[list[str]]:
     """The inputs of each booster."""
-    for booster in (*parts.churn.boosters, *parts.spend.boosters, parts.typical, *parts.next_order.values()):
+    blends = (parts.churn, parts.spend, rehearsal.churn)
+    boosters = (booster for blend in blends for booster in blend.boosters)
+    for booster in (*boosters, parts.typical, *parts.next_order.values()):
         yield booster.feature_name()
 
 
