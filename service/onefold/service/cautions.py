@@ -15,8 +15,8 @@ from onefold.ml.catalogue import BY_KEY
 from onefold.ml.model import ModelCard
 from onefold.ml.panel import DAY
 from onefold.ml.score import Scores, in_words
+from onefold.ml.weaknesses import short_history
 
-YEAR_DAYS: Final = 365
 UNSURE_BELOW: Final = 0.95
 """A weakest merge that is less likely than this is told."""
 TENURE: Final = "days_since_first_order"
@@ -50,15 +50,9 @@ def cautions(
     return (*_of_model(card, as_of), *_of_range(card, scored, row), *_of_identity(confidence))
 
 
-def weaknesses(card: ModelCard) -> tuple[str, ...]:
-    """What is known to go wrong with a model, a sentence each, whenever it is asked."""
-    return tuple(caution.words for caution in _of_model(card, card.cutoff))
-
-
 def _of_model(card: ModelCard, as_of: Instant) -> Iterator[Caution]:
-    days = (card.period[1] - card.period[0]) // DAY
-    if days < YEAR_DAYS:
-        yield Caution(Doubt.SHORT_HISTORY, f"the model knows {days} days of orders: less than a year shows no season")
+    if short := short_history(card):
+        yield Caution(Doubt.SHORT_HISTORY, short)
     age = (as_of - card.cutoff) // DAY
     if age > card.horizon_days:
         yield Caution(Doubt.OLD_MODEL, f"the model has learned nothing of the last {age} days: train again")

@@ -23,6 +23,7 @@ from onefold.ml import churn
 from onefold.ml.panel import DAY
 from onefold.ml.registry import Entry, Registry
 from onefold.service import convert
+from onefold.service.drifting import moved
 from onefold.service.interceptors import deadline
 from onefold.service.operations import Operations, Progress
 from onefold.service.predictor import Churn, Predictor, known_until
@@ -58,7 +59,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def TrainModel(  # noqa: N802
         self, request: prediction_service_pb2.TrainModelRequest, context: grpc.ServicerContext
     ) -> Operation:
-        """The operation that trains a model and makes it the one in use."""
+        """The operation that trains a model and makes it the one in use, unless it is surely worse than that."""
         horizon_days = request.horizon_days or DEFAULT_HORIZON_DAYS
         known_until = self._known_until(request, horizon_days, deadline(context))
         started = prediction_service_pb2.TrainModelMetadata(
@@ -80,8 +81,12 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def GetModel(  # noqa: N802
         self, request: prediction_service_pb2.GetModelRequest, context: grpc.ServicerContext
     ) -> prediction_service_pb2.Model:
-        """One model, with its figures."""
-        return convert.model_to_proto(self._entry(convert.parse_model_name(request.name)))
+        """One model, with its card, and how far its customers have moved if that is asked for."""
+        entry = self._entry(convert.parse_model_name(request.name))
+        if not request.drift:
+            return convert.model_to_proto(entry)
+        reader = self._reader.within(deadline(context))
+        return convert.model_to_proto(entry, moved(reader, self._registry.load(entry.id), self._clock))
 
     def PromoteModel(  # noqa: N802
         self, request: prediction_service_pb2.PromoteModelRequest, context: grpc.ServicerContext
@@ -207,9 +212,11 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             progress=lambda stage, share: tell(stage, _READING + (1 - _READING) * share),
             lines=lines,
             partition_at=cache(lambda at: partition_at(stored, self._reader.policy, at)),
+            champion=self._registry.current(),
         )
         model_id = self._registry.save(model)
-        self._registry.promote(model_id)
+        if model.card.challenge.promoted:
+            self._registry.promote(model_id)
         return convert.model_to_proto(self._entry(model_id))
 
     def _entry(self, model_id: str) -> Entry:

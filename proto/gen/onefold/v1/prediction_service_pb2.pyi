@@ -33,7 +33,7 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     MODEL_STATE_ACTIVE: _ModelState.ValueType  # 1
     """It is the one that scores."""
     MODEL_STATE_SUPERSEDED: _ModelState.ValueType  # 2
-    """It could score, but a newer one does."""
+    """It could score, but another one does."""
     MODEL_STATE_INCOMPATIBLE: _ModelState.ValueType  # 3
     """Its features are no longer those of the service, which refuses to score with it."""
 
@@ -45,7 +45,7 @@ MODEL_STATE_UNSPECIFIED: ModelState.ValueType  # 0
 MODEL_STATE_ACTIVE: ModelState.ValueType  # 1
 """It is the one that scores."""
 MODEL_STATE_SUPERSEDED: ModelState.ValueType  # 2
-"""It could score, but a newer one does."""
+"""It could score, but another one does."""
 MODEL_STATE_INCOMPATIBLE: ModelState.ValueType  # 3
 """Its features are no longer those of the service, which refuses to score with it."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
@@ -73,6 +73,38 @@ MODEL_KIND_FULL: ModelKind.ValueType  # 1
 MODEL_KIND_SMALL: ModelKind.ValueType  # 2
 """The buying process and linear models, which small data bear better."""
 Global___ModelKind: _TypeAlias = ModelKind  # noqa: Y015
+
+class _DriftLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DriftLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DriftLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRIFT_LEVEL_UNSPECIFIED: _DriftLevel.ValueType  # 0
+    """Never sent."""
+    DRIFT_LEVEL_STABLE: _DriftLevel.ValueType  # 1
+    """Below 0.1: no action."""
+    DRIFT_LEVEL_MOVED: _DriftLevel.ValueType  # 2
+    """From 0.1 to 0.25: look at what has changed."""
+    DRIFT_LEVEL_SHIFTED: _DriftLevel.ValueType  # 3
+    """Above 0.25: what the model says was learned on other people."""
+    DRIFT_LEVEL_UNKNOWN: _DriftLevel.ValueType  # 4
+    """There is nobody to compare."""
+
+class DriftLevel(_DriftLevel, metaclass=_DriftLevelEnumTypeWrapper):
+    """How far something has moved."""
+
+DRIFT_LEVEL_UNSPECIFIED: DriftLevel.ValueType  # 0
+"""Never sent."""
+DRIFT_LEVEL_STABLE: DriftLevel.ValueType  # 1
+"""Below 0.1: no action."""
+DRIFT_LEVEL_MOVED: DriftLevel.ValueType  # 2
+"""From 0.1 to 0.25: look at what has changed."""
+DRIFT_LEVEL_SHIFTED: DriftLevel.ValueType  # 3
+"""Above 0.25: what the model says was learned on other people."""
+DRIFT_LEVEL_UNKNOWN: DriftLevel.ValueType  # 4
+"""There is nobody to compare."""
+Global___DriftLevel: _TypeAlias = DriftLevel  # noqa: Y015
 
 class _Caution:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -323,6 +355,203 @@ class Gate(_message.Message):
 Global___Gate: _TypeAlias = Gate  # noqa: Y015
 
 @_typing.final
+class ReliabilityBin(_message.Message):
+    """Held-out people of about the same probability of churn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    PREDICTED_FIELD_NUMBER: _builtins.int
+    OBSERVED_FIELD_NUMBER: _builtins.int
+    rows: _builtins.int
+    """How many."""
+    predicted: _builtins.float
+    """The mean of their probabilities."""
+    @_builtins.property
+    def observed(self) -> Global___Estimate:
+        """The share that churned, with its 95 % interval (Wilson)."""
+
+    def __init__(
+        self,
+        *,
+        rows: _builtins.int = ...,
+        predicted: _builtins.float = ...,
+        observed: Global___Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["observed", b"observed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["observed", b"observed", "predicted", b"predicted", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReliabilityBin: _TypeAlias = ReliabilityBin  # noqa: Y015
+
+@_typing.final
+class LiftPart(_message.Message):
+    """One of ten equal parts of the held-out people, ranked by their probability of churn from the highest down."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
+    POPULATION_FIELD_NUMBER: _builtins.int
+    LOWEST_SCORE_FIELD_NUMBER: _builtins.int
+    rows: _builtins.int
+    """How many."""
+    rate: _builtins.float
+    """The share of them that churned."""
+    lift: _builtins.float
+    """That share by the share of all held-out people that churned."""
+    gain: _builtins.float
+    """The share of all who churned that is in this part and those above."""
+    population: _builtins.float
+    """The share of all held-out people that is in this part and those above."""
+    lowest_score: _builtins.float
+    """The lowest probability in this part."""
+    def __init__(
+        self,
+        *,
+        rows: _builtins.int = ...,
+        rate: _builtins.float = ...,
+        lift: _builtins.float = ...,
+        gain: _builtins.float = ...,
+        population: _builtins.float = ...,
+        lowest_score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gain", b"gain", "lift", b"lift", "lowest_score", b"lowest_score", "population", b"population", "rate", b"rate", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftPart: _TypeAlias = LiftPart  # noqa: Y015
+
+@_typing.final
+class Challenge(_message.Message):
+    """How a new model did beside the one in use, on the same held-out people and neither having seen what they did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DifferencesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Estimate: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Estimate | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CHAMPION_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    PROMOTED_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    champion: _builtins.str
+    """The name of the model that was in use. Empty: there was none to compare with."""
+    promoted: _builtins.bool
+    """Whether the new model was to take its place by itself."""
+    words: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def differences(self) -> _containers.MessageMap[_builtins.str, Global___Estimate]:
+        """The new model's figures of churn less the champion's, paired, by measure. Empty: they could not be compared."""
+
+    def __init__(
+        self,
+        *,
+        champion: _builtins.str = ...,
+        differences: _abc.Mapping[_builtins.str, Global___Estimate] | None = ...,
+        promoted: _builtins.bool = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion", b"champion", "differences", b"differences", "promoted", b"promoted", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Challenge: _TypeAlias = Challenge  # noqa: Y015
+
+@_typing.final
+class Drift(_message.Message):
+    """How far one feature, or the probability of churn, has moved since training, over all people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The feature's name in the catalogue, or `churn probability`."""
+    index: _builtins.float
+    """The population stability index. Absent where there is nobody to compare."""
+    level: Global___DriftLevel.ValueType
+    """The index in a word."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        index: _builtins.float | None = ...,
+        level: Global___DriftLevel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index", "level", b"level", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+
+Global___Drift: _TypeAlias = Drift  # noqa: Y015
+
+@_typing.final
+class DriftReport(_message.Message):
+    """How far the people of now have moved from those that a model was trained on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    CUSTOMER_COUNT_FIELD_NUMBER: _builtins.int
+    DRIFTS_FIELD_NUMBER: _builtins.int
+    customer_count: _builtins.int
+    """How many people there are who have bought anything."""
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The instant as of which people are looked at. Absent where no order is known."""
+
+    @_builtins.property
+    def drifts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Drift]:
+        """Each feature, and the probability of churn; the farthest moved first."""
+
+    def __init__(
+        self,
+        *,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        customer_count: _builtins.int = ...,
+        drifts: _abc.Iterable[Global___Drift] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "customer_count", b"customer_count", "drifts", b"drifts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriftReport: _TypeAlias = DriftReport  # noqa: Y015
+
+@_typing.final
 class Model(_message.Message):
     """A trained model."""
 
@@ -408,6 +637,10 @@ class Model(_message.Message):
     FIRST_ORDER_TIME_FIELD_NUMBER: _builtins.int
     HELD_OUT_TIME_FIELD_NUMBER: _builtins.int
     WEAKNESSES_FIELD_NUMBER: _builtins.int
+    RELIABILITY_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
+    CHALLENGE_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name: `models/churn-0001`."""
     version: _builtins.str
@@ -470,6 +703,22 @@ class Model(_message.Message):
     def weaknesses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is known to go wrong with it, a sentence each."""
 
+    @_builtins.property
+    def reliability(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReliabilityBin]:
+        """Whether its probabilities of churn came true on the held-out people, the lowest first."""
+
+    @_builtins.property
+    def lift(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiftPart]:
+        """What ranking by them gains there, the highest first."""
+
+    @_builtins.property
+    def challenge(self) -> Global___Challenge:
+        """What spoke for putting it in use when it was trained, or against."""
+
+    @_builtins.property
+    def drift(self) -> Global___DriftReport:
+        """How far people have moved since. Absent unless asked for by GetModelRequest's `drift`."""
+
     def __init__(
         self,
         *,
@@ -493,10 +742,14 @@ class Model(_message.Message):
         first_order_time: _timestamp_pb2.Timestamp | None = ...,
         held_out_time: _timestamp_pb2.Timestamp | None = ...,
         weaknesses: _abc.Iterable[_builtins.str] | None = ...,
+        reliability: _abc.Iterable[Global___ReliabilityBin] | None = ...,
+        lift: _abc.Iterable[Global___LiftPart] | None = ...,
+        challenge: Global___Challenge | None = ...,
+        drift: Global___DriftReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "cutoff_time", b"cutoff_time", "first_order_time", b"first_order_time", "held_out_time", b"held_out_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "create_time", b"create_time", "cutoff_time", b"cutoff_time", "drift", b"drift", "first_order_time", b"first_order_time", "held_out_time", b"held_out_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_metrics", b"baseline_metrics", "choice", b"choice", "create_time", b"create_time", "customer_count", b"customer_count", "cutoff_time", b"cutoff_time", "data_fingerprint", b"data_fingerprint", "features", b"features", "first_order_time", b"first_order_time", "gates", b"gates", "held_out_time", b"held_out_time", "horizon_days", b"horizon_days", "importance", b"importance", "kind", b"kind", "measures", b"measures", "metrics", b"metrics", "name", b"name", "row_count", b"row_count", "state", b"state", "version", b"version", "weaknesses", b"weaknesses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_metrics", b"baseline_metrics", "challenge", b"challenge", "choice", b"choice", "create_time", b"create_time", "customer_count", b"customer_count", "cutoff_time", b"cutoff_time", "data_fingerprint", b"data_fingerprint", "drift", b"drift", "features", b"features", "first_order_time", b"first_order_time", "gates", b"gates", "held_out_time", b"held_out_time", "horizon_days", b"horizon_days", "importance", b"importance", "kind", b"kind", "lift", b"lift", "measures", b"measures", "metrics", b"metrics", "name", b"name", "reliability", b"reliability", "row_count", b"row_count", "state", b"state", "version", b"version", "weaknesses", b"weaknesses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -509,16 +762,20 @@ class GetModelRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name: `models/churn-0001`."""
+    drift: _builtins.bool
+    """Whether to look at how far the people of now have moved since its training; that reads the whole graph."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        drift: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -85,7 +85,9 @@ class PredictionServiceServicer:
     """
 
     def TrainModel(self, request, context):
-        """Trains a model and, when it is done, makes it the one that predicts.
+        """Trains a model and, when it is done, makes it the one that predicts, unless it is surely worse than the one that does:
+        on the same held-out people, neither having seen what they did. The Model's `challenge` says which, and why;
+        PromoteModel puts it in use all the same.
 
         The operation's response is a Model; its metadata, a TrainModelMetadata. Follow it with google.longrunning.Operations.
         A repeat with the same `request_id` gets the operation of the first; without one, each call trains.
@@ -98,9 +100,11 @@ class PredictionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Gets one model, with its metrics.
+        """Gets one model, with its card: figures, calibration, lift, what moves it, what is known to go wrong with it; and, if
+        asked for, how far the people of now have moved from those it was trained on.
 
-        Errors: INVALID_ARGUMENT, NOT_FOUND. Reads only.
+        Errors: INVALID_ARGUMENT, NOT_FOUND; with `drift` also FAILED_PRECONDITION (it is damaged, or made for other features),
+        UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

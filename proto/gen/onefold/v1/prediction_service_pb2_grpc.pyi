@@ -37,7 +37,9 @@ class PredictionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PredictionServiceAsyncStub: ...
     TrainModel: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.TrainModelRequest, _operations_pb2.Operation]
-    """Trains a model and, when it is done, makes it the one that predicts.
+    """Trains a model and, when it is done, makes it the one that predicts, unless it is surely worse than the one that does:
+    on the same held-out people, neither having seen what they did. The Model's `challenge` says which, and why;
+    PromoteModel puts it in use all the same.
 
     The operation's response is a Model; its metadata, a TrainModelMetadata. Follow it with google.longrunning.Operations.
     A repeat with the same `request_id` gets the operation of the first; without one, each call trains.
@@ -46,9 +48,11 @@ class PredictionServiceStub:
     operation with FAILED_PRECONDITION.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.GetModelRequest, _prediction_service_pb2.Model]
-    """Gets one model, with its metrics.
+    """Gets one model, with its card: figures, calibration, lift, what moves it, what is known to go wrong with it; and, if
+    asked for, how far the people of now have moved from those it was trained on.
 
-    Errors: INVALID_ARGUMENT, NOT_FOUND. Reads only.
+    Errors: INVALID_ARGUMENT, NOT_FOUND; with `drift` also FAILED_PRECONDITION (it is damaged, or made for other features),
+    UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.ListModelsRequest, _prediction_service_pb2.ListModelsResponse]
     """Lists the models, newest first.
@@ -100,7 +104,9 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TrainModel: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.TrainModelRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Trains a model and, when it is done, makes it the one that predicts.
+    """Trains a model and, when it is done, makes it the one that predicts, unless it is surely worse than the one that does:
+    on the same held-out people, neither having seen what they did. The Model's `challenge` says which, and why;
+    PromoteModel puts it in use all the same.
 
     The operation's response is a Model; its metadata, a TrainModelMetadata. Follow it with google.longrunning.Operations.
     A repeat with the same `request_id` gets the operation of the first; without one, each call trains.
@@ -109,9 +115,11 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     operation with FAILED_PRECONDITION.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.GetModelRequest, _prediction_service_pb2.Model]  # type: ignore[assignment]
-    """Gets one model, with its metrics.
+    """Gets one model, with its card: figures, calibration, lift, what moves it, what is known to go wrong with it; and, if
+    asked for, how far the people of now have moved from those it was trained on.
 
-    Errors: INVALID_ARGUMENT, NOT_FOUND. Reads only.
+    Errors: INVALID_ARGUMENT, NOT_FOUND; with `drift` also FAILED_PRECONDITION (it is damaged, or made for other features),
+    UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.ListModelsRequest, _prediction_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models, newest first.
@@ -166,7 +174,9 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prediction_service_pb2.TrainModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Trains a model and, when it is done, makes it the one that predicts.
+        """Trains a model and, when it is done, makes it the one that predicts, unless it is surely worse than the one that does:
+        on the same held-out people, neither having seen what they did. The Model's `challenge` says which, and why;
+        PromoteModel puts it in use all the same.
 
         The operation's response is a Model; its metadata, a TrainModelMetadata. Follow it with google.longrunning.Operations.
         A repeat with the same `request_id` gets the operation of the first; without one, each call trains.
@@ -181,9 +191,11 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prediction_service_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prediction_service_pb2.Model, _abc.Awaitable[_prediction_service_pb2.Model]]:
-        """Gets one model, with its metrics.
+        """Gets one model, with its card: figures, calibration, lift, what moves it, what is known to go wrong with it; and, if
+        asked for, how far the people of now have moved from those it was trained on.
 
-        Errors: INVALID_ARGUMENT, NOT_FOUND. Reads only.
+        Errors: INVALID_ARGUMENT, NOT_FOUND; with `drift` also FAILED_PRECONDITION (it is damaged, or made for other features),
+        UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
         """
 
     @_abc_1.abstractmethod

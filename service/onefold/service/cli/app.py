@@ -211,7 +211,7 @@ def train(
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Train the churn model on the graph, and compare it with a baseline."""
+    """Train a model on the graph; it is used from then on, unless it is surely worse than the one in use."""
     from onefold.service.cli import training
 
     with _service(address) as (channel, _):
@@ -235,9 +235,15 @@ def list_models(address: Address = None, json: Json = False) -> None:
         models.list_all(channel, json)
 
 
-@models.command("show")
+@models.command("show", epilog="Example: onefold model show --drift --page card")
 def show_model(
     version: Annotated[str, typer.Argument(metavar="[VERSION]", help="As churn-0001. Default: the one in use.")] = "",
+    drift: Annotated[bool, typer.Option("--drift", help="Also say how far customers have moved since.")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also write it there as a page with plots.", show_default=False),
+    ] = None,
+    data_folder: DataFolder = None,
     address: Address = None,
     json: Json = False,
 ) -> None:
@@ -245,7 +251,9 @@ def show_model(
     from onefold.service.cli import models
 
     with _service(address) as (channel, _):
-        models.show(channel, version, json)
+        model = models.show(channel, version, json, drift)
+    if page is not None:
+        models.write_page(_settings(data_folder=data_folder), model, page)
 
 
 @models.command("promote")

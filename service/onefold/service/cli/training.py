@@ -27,7 +27,7 @@ MEASURES: Final = {"auc": "AUC", "log_loss": "log loss", "brier": "Brier score",
 
 
 def train(channel: grpc.Channel, horizon_days: int, cutoff: datetime | None, as_json: bool) -> None:
-    """Trains a model in the service, shows how far it is, and prints its measures."""
+    """Trains a model in the service, shows how far it is, and prints its measures and whether it is in use now."""
     model = trained(channel, horizon_days, cutoff)
     if as_json:
         print(MessageToJson(model, preserving_proto_field_name=True))
@@ -35,6 +35,7 @@ def train(channel: grpc.Channel, horizon_days: int, cutoff: datetime | None, as_
     console = terminal.out()
     console.print(escape(in_words(model)), soft_wrap=True)
     console.print(measures(model))
+    console.print(escape(decision(model)), soft_wrap=True)
 
 
 def trained(
@@ -75,6 +76,13 @@ def measures(model: prediction_service_pb2.Model) -> Table:
             ours, base = model.metrics[name], model.baseline_metrics[name]
             table.add_row(words, f"{ours:.4f}", f"{base:.4f}", f"{ours - base:+.4f}")
     return table
+
+
+def decision(model: prediction_service_pb2.Model) -> str:
+    """Whether a new model took the place of the one in use, and why."""
+    if model.challenge.promoted:
+        return f"Promoted: {model.challenge.words}."
+    return f"Not promoted: {model.challenge.words}. To use it all the same: onefold model promote {model.version}"
 
 
 def in_words(model: prediction_service_pb2.Model) -> str:

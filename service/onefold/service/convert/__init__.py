@@ -29,6 +29,7 @@ from onefold.service.convert.predictions import (
     model_to_proto,
     outlook_to_proto,
     parse_model_name,
+    parse_moved,
 )
 from onefold.service.convert.profiles import parse_event_filter, profile_to_proto
 from onefold.service.convert.values import (
@@ -61,6 +62,7 @@ __all__ = [
     "parse_item",
     "parse_model_name",
     "parse_money",
+    "parse_moved",
     "parse_subject",
     "parse_timestamp",
     "profile_to_proto",

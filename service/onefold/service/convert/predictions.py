@@ -7,15 +7,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Final
 
+from onefold.ml.drift import Drift, Level
 from onefold.ml.gates import Gate
+from onefold.ml.lift import ReliabilityBin, Tenth
 from onefold.ml.metrics import Estimate
-from onefold.ml.model import ModelCard
+from onefold.ml.model import Challenge, ModelCard
 from onefold.ml.next_order import LEAST_ORDERS
 from onefold.ml.panel import DAY
 from onefold.ml.registry import Entry
 from onefold.ml.score import Reason
-from onefold.service.cautions import Caution, Doubt, weaknesses
-from onefold.service.convert.values import timestamp_to_proto
+from onefold.ml.weaknesses import weaknesses
+from onefold.service.cautions import Caution, Doubt
+from onefold.service.convert.values import parse_timestamp, timestamp_to_proto
+from onefold.service.drifting import Moved
 from onefold.service.predictor import Block, Churn, Outlook
 from onefold.v1 import prediction_service_pb2 as pb
 
@@ -27,8 +31,9 @@ def parse_model_name(name: str) -> str:
     return name.removeprefix(_MODELS)
 
 
-def model_to_proto(entry: Entry) -> pb.Model:
-    """A model and its figures; of one that can't be read, only its name."""
+def model_to_proto(entry: Entry, moved: Moved | None = None) -> pb.Model:
+    """A model and its figures, and how far its customers have moved where that was looked at; of one that can't be
+    read, only its name."""
     message = pb.Model(name=_MODELS + entry.id, version=entry.id, state=_state(entry))
     card = entry.card
     if card is not None:
@@ -41,6 +46,9 @@ def model_to_proto(entry: Entry) -> pb.Model:
         message.data_fingerprint = card.data_fingerprint
         message.row_count = card.population.customers
         _add_card(message, card)
+        message.weaknesses.extend(weaknesses(card, None if moved is None else moved.drifts))
+    if moved is not None:
+        message.drift.CopyFrom(_moved_to_proto(moved))
     return message
 
 
@@ -53,7 +61,9 @@ def _add_card(message: pb.Model, card: ModelCard) -> None:
     message.customer_count = card.population.customers
     message.first_order_time.CopyFrom(timestamp_to_proto(card.period[0]))
     message.held_out_time.CopyFrom(timestamp_to_proto(card.held_out))
-    message.weaknesses.extend(weaknesses(card))
+    message.reliability.extend(map(_bin_to_proto, card.reliability))
+    message.lift.extend(map(_tenth_to_proto, card.lift))
+    message.challenge.CopyFrom(_challenge_to_proto(card.challenge))
 
 
 _KINDS: Final = {"full": pb.MODEL_KIND_FULL, "small": pb.MODEL_KIND_SMALL}
@@ -61,6 +71,65 @@ _KINDS: Final = {"full": pb.MODEL_KIND_FULL, "small": pb.MODEL_KIND_SMALL}
 
 def _gate_to_proto(gate: Gate) -> pb.Gate:
     return pb.Gate(what=gate.what, there=gate.there, needed=gate.needed, kind=_KINDS[gate.kind])
+
+
+def _bin_to_proto(part: ReliabilityBin) -> pb.ReliabilityBin:
+    observed = pb.Estimate(value=part.observed, low=part.low, high=part.high)
+    return pb.ReliabilityBin(rows=part.rows, predicted=part.predicted, observed=observed)
+
+
+def _tenth_to_proto(part: Tenth) -> pb.LiftPart:
+    return pb.LiftPart(
+        rows=part.rows,
+        rate=part.rate,
+        lift=part.lift,
+        gain=part.gain,
+        population=part.population,
+        lowest_score=part.lowest_score,
+    )
+
+
+def _challenge_to_proto(challenge: Challenge) -> pb.Challenge:
+    return pb.Challenge(
+        champion=_MODELS + challenge.champion if challenge.champion else "",
+        differences={name: _estimate_to_proto(apart) for name, apart in challenge.differences.items()},
+        promoted=challenge.promoted,
+        words=challenge.words,
+    )
+
+
+_LEVELS: Final = {
+    Level.STABLE: pb.DRIFT_LEVEL_STABLE,
+    Level.MOVED: pb.DRIFT_LEVEL_MOVED,
+    Level.SHIFTED: pb.DRIFT_LEVEL_SHIFTED,
+    Level.UNKNOWN: pb.DRIFT_LEVEL_UNKNOWN,
+}
+
+
+def _moved_to_proto(moved: Moved) -> pb.DriftReport:
+    drifts = [pb.Drift(name=name, index=of.index, level=_LEVELS[of.level]) for name, of in moved.drifts.items()]
+    message = pb.DriftReport(customer_count=moved.customers, drifts=drifts)
+    if moved.as_of is not None:
+        message.as_of_time.CopyFrom(timestamp_to_proto(moved.as_of))
+    return message
+
+
+def parse_moved(report: pb.DriftReport) -> Moved:
+    """How far everybody has moved, without how the figures are spread now."""
+    levels = {sent: level for level, sent in _LEVELS.items()}
+    return Moved(
+        as_of=parse_timestamp(report.as_of_time) if report.HasField("as_of_time") else None,
+        customers=report.customer_count,
+        drifts={
+            drift.name: Drift(
+                index=drift.index if drift.HasField("index") else None,
+                level=levels[drift.level],
+                shares=(),
+                rows=report.customer_count,
+            )
+            for drift in report.drifts
+        },
+    )
 
 
 def _measures(card: ModelCard) -> Iterator[pb.Measure]:
