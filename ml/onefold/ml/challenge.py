@@ -35,7 +35,7 @@ def challenge(
     """How the new model's probabilities of churn, ``rates``, compare with the champion's on the rows of ``test``.
 
     ``against`` gives the same rows with their features against another population, that of the champion. Where the two
-    can't be compared fairly, the new one is promoted: it knows more, and was not worse than the share that churned.
+    can't be compared fairly, the new one is promoted: it was not surely worse than the share that churned before.
     """
     if champion is None:
         return UNOPPOSED
