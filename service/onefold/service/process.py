@@ -6,7 +6,6 @@ process as if nobody listened. A signal during the start ends the start, and wha
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from onefold.service.server import Server
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
-_OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
 
 log = structlog.get_logger("onefold.process")
 
@@ -38,7 +36,6 @@ def run(start: Callable[[ExitStack], Server], drain_seconds: float) -> None:
         signals.install(resources)
         server = start(resources)
         signals.serving()
-        _collect_seldom(resources)
         server.set_ready(True)
         log.info("ready", port=server.port)
         signals.wait()
@@ -49,19 +46,6 @@ def run(start: Callable[[ExitStack], Server], drain_seconds: float) -> None:
                 log.warning("stopping at once")
                 server.drain(0).wait()
         log.info("stopped")
-
-
-def _collect_seldom(resources: ExitStack) -> None:
-    """Let garbage collection look at many objects at a time, and never again at those there are from the start on.
-
-    A commit makes tens of thousands of small objects, nearly none of them cyclic. To walk them every few hundred, as
-    Python does by default, took a fifth of the writer's time.
-    """
-    resources.callback(gc.set_threshold, *gc.get_threshold())
-    resources.callback(gc.unfreeze)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
 
 
 class _Signals:
