@@ -28,12 +28,13 @@ from onefold.graph.revision import Revision, read_revisions
 from onefold.graph.subject import Subject
 from onefold.ml import features
 from onefold.ml.current import CurrentModel
+from onefold.ml.features import FloatArray
 from onefold.ml.model import PredictionModel
 from onefold.ml.next_order import NextOrders, next_order
 from onefold.ml.next_products import recommend
 from onefold.ml.panel import SHORTER_HORIZONS
 from onefold.ml.score import Explanation, Scores, curve, reasons, score
-from onefold.ml.value import Values, value
+from onefold.ml.value import Values, expected, value
 from onefold.service.cautions import Caution, cautions
 from onefold.service.kept import Kept
 
@@ -113,14 +114,17 @@ class NextProduct:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The scores and values of some people, their ids rising."""
+    """The scores of some people, and what is expected of them, their ids rising."""
 
     model_id: str
     model: PredictionModel
     as_of: Instant
     features: pa.Table
     scores: Scores
-    values: Values
+    expected_orders: FloatArray
+    """Order days within the horizon."""
+    expected_spend: FloatArray
+    """Likewise, in the scores' currency."""
 
 
 class Predictor:
@@ -301,7 +305,7 @@ def _computed(
 
 def _block(model_id: str, model: PredictionModel, as_of: Instant, table: pa.Table, horizon_days: int | None) -> Block:
     scored = score(model, table, horizon_days, contributions=False)
-    return Block(model_id, model, as_of, table, scored, value(model, table, horizon_days))
+    return Block(model_id, model, as_of, table, scored, *expected(model, table, scored.horizon_days))
 
 
 def _nothing_bought(person: Revision) -> NotReady:
