@@ -10,7 +10,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import hub, ingest, profile, resolve, resolve_identity, unary
+from tests.bench import features, hub, ingest, profile, resolve, resolve_identity, scores, unary
 from tests.engines import ENGINES
 
 PER_ENGINE = {
@@ -19,9 +19,10 @@ PER_ENGINE = {
     "profile": lambda engine, _: profile.measure(engine),
     "hub": lambda engine, _: hub.measure(engine),
     "resolve-identity": lambda engine, _: resolve_identity.measure(engine),
+    "scores": lambda engine, _: scores.measure(engine),
 }
 
-ALONE = {"resolve": resolve.measure}
+ALONE = {"resolve": resolve.measure, "features": lambda _: features.measure()}
 """Those that need no engine."""
 
 

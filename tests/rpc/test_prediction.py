@@ -21,7 +21,9 @@ from google.rpc.error_details_pb2 import PreconditionFailure
 
 from onefold.graph import policy
 from onefold.graph.errors import NotReady
-from onefold.graph.model import Instant
+from onefold.graph.ingest import Batch
+from onefold.graph.ingest import ingest as graph_ingest
+from onefold.graph.model import Deletion, Instant, OperatorBan, OperatorMatch
 from onefold.graph.predictions import Prediction, Run, read_history, read_scores, write_predictions
 from onefold.graph.reader import Reader
 from onefold.ml import churn
@@ -193,6 +195,28 @@ def test_a_score_is_as_of_the_newest_order(trained: Client) -> None:
 def test_all_that_leads_to_a_person_gives_one_score(trained: Client) -> None:
     asked = [by_customer("crm:id-0002"), by_identifier("email:id-0002@example.org")]
     assert score(trained, asked[0]) == score(trained, asked[1])
+
+
+def test_what_anybody_writes_shows_in_the_next_score(trained: Client) -> None:
+    who = by_customer("crm:id-0012")
+    before = score(trained, who)
+    assert score(trained, who) == before
+    elsewhere = make.writer(trained.engine.endpoint, trained.engine.driver, policy.load())  # in another process, say
+    forgotten = make.order("shop:forgotten", of="crm:id-0012", at=newest_order() - 2 * DAY * 1000)
+    graph_ingest(elsewhere, [Batch([forgotten])])
+    after = score(trained, who)
+    assert after.log_odds != before.log_odds
+    assert predictions(trained, who).churn == after
+    graph_ingest(elsewhere, [Batch([Deletion("order:shop:forgotten", END)])])
+    assert score(trained, who) == before
+    other = score(trained, by_customer("crm:id-0014"))
+    graph_ingest(elsewhere, [Batch([OperatorMatch("customer:crm:id-0012", "customer:crm:id-0014", "ann", "", END)])])
+    merged = score(trained, who)
+    assert merged == score(trained, by_customer("crm:id-0014"))
+    assert merged.log_odds not in {before.log_odds, other.log_odds}
+    graph_ingest(elsewhere, [Batch([OperatorBan("customer:crm:id-0012", "customer:crm:id-0014", "ann", "", END + 1)])])
+    apart = score(trained, who), score(trained, by_customer("crm:id-0014"))
+    assert [s.log_odds for s in apart] == [before.log_odds, other.log_odds]
 
 
 def test_a_batch_scores_as_one_by_one_and_refuses_alone(trained: Client) -> None:

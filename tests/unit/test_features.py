@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from onefold.graph.errors import InvalidInput
@@ -216,3 +217,24 @@ def test_a_feature_that_counts_is_a_whole_number_and_no_other_is_called_so():
     whole = {feature.key for feature in CATALOGUE if feature.type is ValueType.WHOLE}
     assert {"orders", "orders_30d", "returned_orders", "order_channels", "carts_90d"} <= whole
     assert not {"coupon_share", "days_since_order", "gap_variation", "orders_faded_7d"} & whole
+
+
+def test_a_customer_alone_has_the_features_that_they_have_among_all_to_the_last_bit(monkeypatch):
+    orders, events = shop()
+    known, cutoffs = features.population(orders, END), [END, END - 40 * DAY]
+    monkeypatch.setattr(features, "FEW_ROWS", 0)
+    among_all = features.compute_at(orders, events, cutoffs, known)
+    monkeypatch.undo()
+    assert features.compute_at(orders, events, cutoffs, known) == among_all
+    for who in ("id-0003", "id-0004", "id-0200"):
+        own = orders.filter(pc.equal(orders["identity"], who)), events.filter(pc.equal(events["identity"], who))
+        for as_of, table in zip(cutoffs, among_all, strict=True):
+            assert features.compute(*own, as_of, known) == table.filter(pc.equal(table["identity"], who))
+
+
+def test_a_population_of_an_odd_currency_or_without_a_gap_is_no_other_query():
+    rows = [order("ann", NOW - DAY, currency="it's")]
+    known = features.population(orders_table(rows), NOW)
+    assert (known.currency, known.mean_gap) == ("it's", None)
+    (ann,) = features.compute(orders_table(rows), NO_EVENTS, NOW, known).to_pylist()
+    assert (ann["spend"], ann["gap_expected"]) == (10.0, None)

@@ -159,14 +159,19 @@ def find_ids(reader: Reader, subjects: Iterable[Subject]) -> dict[Subject, str]:
 
     Raises InvalidInput for an unknown kind of identifier.
     """
+    return {subject: id for subject, (id,) in each(reader, _FIND_IDS, subjects).items()}
+
+
+def each(reader: Reader, statement: Mapping[str, str], subjects: Iterable[Subject]) -> dict[Subject, list[Any]]:
+    """What a statement per label says of each subject, by a row that begins with the one of ``$keys`` it is about."""
     asked: dict[str, dict[str, Subject]] = defaultdict(dict)
     for subject in subjects:
         label, key = node_of(subject, reader.policy)
         asked[label][key] = subject
     return {
-        by_key[key]: id
+        by_key[key]: said
         for label, by_key in asked.items()
-        for key, id in reader.rows(_FIND_IDS[label], keys=list(by_key))
+        for key, *said in reader.rows(statement[label], keys=list(by_key))
     }
 
 

@@ -81,15 +81,20 @@ def score(
     asked = model.card.horizon_days if horizon_days is None else horizon_days
     values = matrix(features, model.keys)
     found = predict.churn(model.parts, values, model.card.horizons, asked)
+    known = inputs(model.parts.process, values, asked)
+    constant, added = _contributions(model, values, found) if contributions else (_constant(model, known), None)
+    base = constant + _of_horizon(model, known)
+    if added is not None:
+        added[:, _HORIZON] += constant - base
     return Scores(
         identities=tuple(features["identity"].to_pylist()),
         horizon_days=asked,
         probability=predict.probability(found.value),
         log_odds=found.value,
-        base_log_odds=_base(model, values, asked),
+        base_log_odds=base,
         keys=ALL_KEYS,
-        values=inputs(model.parts.process, values, asked),
-        contributions=_contributions(model, values, found, asked) if contributions else None,
+        values=known,
+        contributions=added,
         currency=model.card.population.currency,
     )
 
@@ -123,25 +128,24 @@ def reasons(scores: Scores, row: int, top: int | None = 3) -> Explanation:
 _HORIZON: Final = ALL_KEYS.index("horizon")
 
 
-def _base(model: PredictionModel, values: FloatArray, asked: int) -> float:
-    """The constant, and what the days asked add to it for everybody."""
-    if not len(values):
-        return 0.0
-    known = inputs(model.parts.process, values[:1], asked)
-    constant, _ = model.parts.churn.contributions(known)
-    return constant + float(model.parts.churn.linear.contributions(known)[0, _HORIZON])
+def _constant(model: PredictionModel, known: FloatArray) -> float:
+    return model.parts.churn.contributions(known[:1])[0]
 
 
-def _contributions(model: PredictionModel, values: FloatArray, found: Path, asked: int) -> FloatArray:
-    added = np.zeros((len(values), len(ALL_KEYS)))
+def _of_horizon(model: PredictionModel, known: FloatArray) -> float:
+    """What the days asked add for everybody."""
+    return float(model.parts.churn.linear.contributions(known[:1])[:, _HORIZON].sum())
+
+
+def _contributions(model: PredictionModel, values: FloatArray, found: Path) -> tuple[float, FloatArray]:
+    """The model's constant, and what each input adds to it."""
+    constant, added = 0.0, np.zeros((len(values), len(ALL_KEYS)))
     for knot, share in zip(found.knots, found.shares, strict=True):
         counted = share > 0.0
         if counted.any():
             constant, parts = model.parts.churn.contributions(inputs(model.parts.process, values[counted], knot))
-            parts[:, _HORIZON] += constant
             added[counted] += share[counted, None] * parts
-    added[:, _HORIZON] -= _base(model, values, asked)
-    return added
+    return constant, added
 
 
 def _reason(

@@ -43,13 +43,22 @@ def value(model: PredictionModel, features: pa.Table, horizon_days: int | None =
     horizon out of range.
     """
     asked = model.card.horizon_days if horizon_days is None else horizon_days
-    values, trained = matrix(features, model.keys), model.card.horizons
+    values = matrix(features, model.keys)
+    orders, spend = expected(model, features, asked)
     return Values(
         identities=tuple(features["identity"].to_pylist()),
         horizon_days=asked,
         historic=np.nan_to_num(values[:, KEYS.index("spend")]),
-        predicted=predict.spend(model.parts, values, trained, asked),
-        typical=predict.typical_spend(model.parts, values, trained, asked),
-        expected_orders=predict.orders(model.parts, values, asked),
+        predicted=spend,
+        typical=predict.typical_spend(model.parts, values, model.card.horizons, asked),
+        expected_orders=orders,
         currency=model.card.population.currency,
     )
+
+
+def expected(model: PredictionModel, features: pa.Table, horizon_days: int) -> tuple[FloatArray, FloatArray]:
+    """The means alone, in two thirds of the time: order days within the horizon, and what is spent on them. Raises as
+    :func:`value`."""
+    values = matrix(features, model.keys)
+    spend = predict.spend(model.parts, values, model.card.horizons, horizon_days)
+    return predict.orders(model.parts, values, horizon_days), spend

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from onefold.graph import columns
 from onefold.graph.errors import InvalidInput, NotFound, NotReady, Violation
-from onefold.graph.identity import find_ids, not_found
+from onefold.graph.identity import not_found
 from onefold.graph.model import Instant, to_datetime
 from onefold.graph.page import Page, place_of, size_of, token_of
 from onefold.graph.partitions import partition_at
@@ -110,12 +110,8 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> prediction_service_pb2.ChurnScore:
         """One person's score, and why."""
         subject = convert.parse_subject(request.subject, self._reader.policy)
-        reader = self._reader.within(deadline(context))
-        found = find_ids(reader, [subject])
-        if not found:
-            raise not_found(reader, subject)
-        scores = self._predictor.churn(list(found.values()), _horizon(request), sure=True, seconds=deadline(context))
-        return convert.churn_to_proto(_score_of(reader, subject, found, scores), _top(request))
+        scores = self._predictor.churn([subject], _horizon(request), sure=True, seconds=deadline(context))
+        return convert.churn_to_proto(self._score_of(subject, scores, context), _top(request))
 
     def BatchScoreChurn(  # noqa: N802
         self,
@@ -125,11 +121,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         """A score, or why there is none, per subject; people are found and features computed for all at once."""
         subjects = [self._parsed(request, index) for index in range(len(request.message.subjects))]
         good = [subject for subject in subjects if isinstance(subject, Subject)]
-        reader = self._reader.within(deadline(context))
-        found = find_ids(reader, good)
-        scores = self._predictor.churn(
-            sorted(set(found.values())), _horizon(request.message), sure=True, seconds=deadline(context)
-        )
+        scores = self._predictor.churn(good, _horizon(request.message), sure=True, seconds=deadline(context))
         top = _top(request.message)
         response = prediction_service_pb2.BatchScoreChurnResponse()
         for index, subject in enumerate(subjects):
@@ -137,7 +129,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             try:
                 if isinstance(subject, InvalidInput):
                     raise subject
-                result.score.CopyFrom(convert.churn_to_proto(_score_of(reader, subject, found, scores), top))
+                result.score.CopyFrom(convert.churn_to_proto(self._score_of(subject, scores, context), top))
             except (InvalidInput, NotFound, NotReady) as error:
                 result.status.CopyFrom(status_of(error))
         return response
@@ -154,15 +146,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> prediction_service_pb2.Predictions:
         """All that is predicted of one person."""
         subject = convert.parse_subject(request.subject, self._reader.policy)
-        reader = self._reader.within(deadline(context))
-        found = find_ids(reader, [subject])
-        if not found:
-            raise not_found(reader, subject)
-        outlook = self._predictor.outlook(
-            found[subject], _horizon(request), _products(request), seconds=deadline(context)
-        )
-        if outlook is None:
-            raise _nothing_bought(found[subject])
+        outlook = self._predictor.outlook(subject, _horizon(request), _products(request), seconds=deadline(context))
         return convert.outlook_to_proto(outlook, _top(request))
 
     def _parsed(
@@ -174,6 +158,17 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             return convert.parse_subject(request.message.subjects[index], self._reader.policy, f"subjects[{index}]")
         except InvalidInput as error:
             return error
+
+    def _score_of(
+        self, subject: Subject, scores: Mapping[Subject, Churn | NotReady], context: grpc.ServicerContext
+    ) -> Churn:
+        """Raises NotFound if the subject leads to nobody, NotReady if they have not bought anything."""
+        if subject not in scores:
+            raise not_found(self._reader.within(deadline(context)), subject)
+        found = scores[subject]
+        if isinstance(found, NotReady):
+            raise found
+        return found
 
     def _known_until(
         self, request: prediction_service_pb2.TrainModelRequest, horizon_days: int, seconds: float | None
@@ -224,20 +219,6 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             if entry.id == model_id:
                 return entry
         raise NotFound("model", f"models/{model_id}")
-
-
-def _score_of(reader: Reader, subject: Subject, found: Mapping[Subject, str], scores: Mapping[str, Churn]) -> Churn:
-    """The subject's score. Raises NotFound if it leads to nobody, NotReady if they have not bought anything."""
-    identity = found.get(subject)
-    if identity is None:
-        raise not_found(reader, subject)
-    if identity not in scores:
-        raise _nothing_bought(identity)
-    return scores[identity]
-
-
-def _nothing_bought(identity: str) -> NotReady:
-    return NotReady(f"identity {identity}", "has not bought anything yet, so nothing can be said")
 
 
 def _page(entries: Sequence[Entry], size: int, token: str) -> Page[Entry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,20 +19,24 @@ import pyarrow as pa
 from onefold.graph import columns
 from onefold.graph.audit import head_of
 from onefold.graph.confidence import Confidence, read_confidence
-from onefold.graph.errors import DeadlineExceeded
+from onefold.graph.errors import DeadlineExceeded, NotReady
+from onefold.graph.identity import not_found
 from onefold.graph.model import Instant
 from onefold.graph.newest import newest_order
 from onefold.graph.reader import Reader
+from onefold.graph.revision import Revision, read_revisions
 from onefold.graph.subject import Subject
 from onefold.ml import features
 from onefold.ml.current import CurrentModel
+from onefold.ml.features import FloatArray
 from onefold.ml.model import PredictionModel
 from onefold.ml.next_order import NextOrders, next_order
 from onefold.ml.next_products import recommend
 from onefold.ml.panel import SHORTER_HORIZONS
 from onefold.ml.score import Explanation, Scores, curve, reasons, score
-from onefold.ml.value import Values, value
+from onefold.ml.value import Values, expected, value
 from onefold.service.cautions import Caution, cautions
+from onefold.service.kept import Kept
 
 AS_OF_SECONDS: Final = 10.0
 """How long a looked-up *as of* serves: within it people are scored as of the same instant."""
@@ -40,6 +44,10 @@ AS_OF_SECONDS: Final = 10.0
 FRAME_SECONDS: Final = 60.0
 """How long everybody's features serve, unless an order or a decision comes in between: what else changes, such as an
 order's status, is seen by then."""
+
+KEPT: Final = 2_000
+"""So many identities' features and confidence are kept, some 40 MB, each for :data:`FRAME_SECONDS` at most while the
+identity's revision stays."""
 
 BLOCK: Final = 10_000
 """So many people are scored together when everybody is."""
@@ -106,14 +114,17 @@ class NextProduct:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The scores and values of some people, their ids rising."""
+    """The scores of some people, and what is expected of them, their ids rising."""
 
     model_id: str
     model: PredictionModel
     as_of: Instant
     features: pa.Table
     scores: Scores
-    values: Values
+    expected_orders: FloatArray
+    """Order days within the horizon."""
+    expected_spend: FloatArray
+    """Likewise, in the scores' currency."""
 
 
 class Predictor:
@@ -130,55 +141,63 @@ class Predictor:
         self._frame_of: tuple[str, Instant, int] | None = None
         self._frame_until = 0.0
         self._frame: pa.Table | None = None
+        self._ready: Kept[pa.Table] = Kept(KEPT, FRAME_SECONDS)
+        self._sure: Kept[Confidence] = Kept(KEPT, FRAME_SECONDS)
 
     def churn(
         self,
-        identities: Sequence[str],
+        subjects: Collection[Subject],
         horizon_days: int | None = None,
         *,
         sure: bool = False,
         seconds: float | None = None,
-    ) -> dict[str, Churn]:
-        """The scores of those of these (current) identities that have bought anything, at the model's longest horizon
-        if none is asked for; with ``sure``, how sure each identity is.
+    ) -> dict[Subject, Churn | NotReady]:
+        """The score of the person whom each subject leads to, at the model's longest horizon if none is asked for;
+        with ``sure``, how sure it is that they are one. NotReady, with the reason, for who has not bought anything; a
+        subject that leads to nobody is missing.
 
         Features are computed once for all. Raises NotReady where there is no model that fits, InvalidInput (field
         ``horizon_days``) for a horizon out of its range, DeadlineExceeded after ``seconds``.
         """
         model_id, model = self._model.get()
         reader = self._reader.within(seconds)
+        people = read_revisions(reader, subjects)
         as_of = self._known_until(reader)
-        if as_of is None or not identities:
-            return {}
-        table = self._features(reader, model, as_of, identities)
-        scored = score(model, table, horizon_days)
-        return {
-            identity: self._churn(reader, model_id, model, as_of, scored, row, sure=sure)
+        if as_of is None or not people:
+            return {subject: _nothing_bought(person) for subject, person in people.items()}
+        persons = {person.identity: person for person in people.values()}
+        scored = score(model, self._features(reader, model_id, model, as_of, persons.values()), horizon_days)
+        found = {
+            identity: self._churn(reader, model_id, model, as_of, scored, row, persons[identity] if sure else None)
             for row, identity in enumerate(scored.identities)
         }
+        return {subject: found.get(person.identity) or _nothing_bought(person) for subject, person in people.items()}
 
     def outlook(
-        self, identity: str, horizon_days: int | None = None, products: int = 0, *, seconds: float | None = None
-    ) -> Outlook | None:
-        """All that is predicted of a (current) identity, with at most so many ``products``; None if it has bought
-        nothing. Raises as :meth:`churn`."""
+        self, subject: Subject, horizon_days: int | None = None, products: int = 0, *, seconds: float | None = None
+    ) -> Outlook:
+        """All that is predicted of the person whom the subject leads to, with at most so many ``products``. Raises
+        NotFound if it leads to nobody, NotReady if they have not bought anything, and as :meth:`churn`."""
         model_id, model = self._model.get()
         reader = self._reader.within(seconds)
+        person = read_revisions(reader, [subject]).get(subject)
+        if person is None:
+            raise not_found(reader, subject)
         as_of = self._known_until(reader)
-        table = None if as_of is None else self._features(reader, model, as_of, [identity])
+        table = None if as_of is None else self._features(reader, model_id, model, as_of, [person])
         if as_of is None or table is None or not len(table):
-            return None
+            raise _nothing_bought(person)
         scored = score(model, table, horizon_days)
         longest = model.card.horizon_days
         days = (*(d for d in CURVE_DAYS if d < longest), longest)
         gap = float(features.matrix(table, ["gap_mean"])[0, 0])
         return Outlook(
-            churn=self._churn(reader, model_id, model, as_of, scored, 0, sure=True),
+            churn=self._churn(reader, model_id, model, as_of, scored, 0, person),
             curve=tuple(zip(days, (1.0 - curve(model, table, days)[0]).tolist(), strict=True)),
             values=value(model, table, horizon_days),
             next_order=next_order(model, table),
             mean_gap_days=None if np.isnan(gap) else gap,
-            next_products=_next_products(reader, model, identity, as_of, products),
+            next_products=_next_products(reader, model, person.identity, as_of, products),
         )
 
     def everybody(
@@ -209,7 +228,7 @@ class Predictor:
         as_of = self._known_until(reader)
         if as_of is None:
             return None
-        return _block(model_id, model, as_of, self._features(reader, model, as_of, identities), horizon_days)
+        return _block(model_id, model, as_of, _computed(reader, model, as_of, identities), horizon_days)
 
     def _everybodys(self, reader: Reader, model_id: str, model: PredictionModel, as_of: Instant) -> pa.Table:
         left = reader.left()
@@ -219,20 +238,33 @@ class Predictor:
             sequence, _ = head_of(reader)  # before anything is read: who is decided meanwhile is looked at again
             asked = model_id, as_of, sequence
             if self._frame is None or self._frame_of != asked or time.monotonic() >= self._frame_until:
-                orders, events = columns.orders(reader, as_of), columns.events(reader, as_of)
-                self._frame = features.compute(orders, events, as_of, model.card.population)
+                self._frame = _computed(reader, model, as_of)
                 self._frame_of, self._frame_until = asked, time.monotonic() + FRAME_SECONDS
             return self._frame
         finally:
             self._framing.release()
 
-    def _features(self, reader: Reader, model: PredictionModel, as_of: Instant, identities: Sequence[str]) -> pa.Table:
-        return features.compute(
-            columns.orders(reader, as_of, identities),
-            columns.events(reader, as_of, identities),
-            as_of,
-            model.card.population,
-        )
+    def _features(
+        self, reader: Reader, model_id: str, model: PredictionModel, as_of: Instant, people: Collection[Revision]
+    ) -> pa.Table:
+        """Of those who have bought anything, in any order; computed only of whom they are not kept."""
+        given = model_id, as_of
+        ready = [table for person in people if (table := self._ready.get(person, given)) is not None]
+        known = {table["identity"][0].as_py() for table in ready}
+        missing = {person.identity: person for person in people if person.identity not in known}
+        if missing or not ready:
+            computed = _computed(reader, model, as_of, list(missing))
+            for row, identity in enumerate(computed["identity"].to_pylist()):
+                self._ready.put(computed.slice(row, 1), missing[identity], given)
+            ready.append(computed)
+        return ready[0] if len(ready) == 1 else pa.concat_tables(ready)
+
+    def _confidence(self, reader: Reader, person: Revision) -> Confidence:
+        kept = self._sure.get(person)
+        if kept is None:
+            kept = read_confidence(reader, Subject.identity(person.identity))
+            self._sure.put(kept, person)
+        return kept
 
     def _churn(
         self,
@@ -242,13 +274,12 @@ class Predictor:
         as_of: Instant,
         scored: Scores,
         row: int,
-        *,
-        sure: bool,
+        person: Revision | None,
     ) -> Churn:
-        identity = scored.identities[row]
-        confidence = read_confidence(reader, Subject.identity(identity)) if sure else None
+        """The score in a row; how sure it is that ``person`` is one, if they are given."""
+        confidence = None if person is None else self._confidence(reader, person)
         found = cautions(model.card, scored, row, as_of, confidence)
-        return Churn(identity, model_id, as_of, scored, row, confidence, found)
+        return Churn(scored.identities[row], model_id, as_of, scored, row, confidence, found)
 
     def _known_until(self, reader: Reader) -> Instant | None:
         # Whoever looks may wait for the graph longer than this caller will.
@@ -264,9 +295,21 @@ class Predictor:
             self._looking.release()
 
 
+def _computed(
+    reader: Reader, model: PredictionModel, as_of: Instant, identities: Sequence[str] | None = None
+) -> pa.Table:
+    """The features of everybody, or of these identities."""
+    orders, events = columns.orders(reader, as_of, identities), columns.events(reader, as_of, identities)
+    return features.compute(orders, events, as_of, model.card.population)
+
+
 def _block(model_id: str, model: PredictionModel, as_of: Instant, table: pa.Table, horizon_days: int | None) -> Block:
     scored = score(model, table, horizon_days, contributions=False)
-    return Block(model_id, model, as_of, table, scored, value(model, table, horizon_days))
+    return Block(model_id, model, as_of, table, scored, *expected(model, table, scored.horizon_days))
+
+
+def _nothing_bought(person: Revision) -> NotReady:
+    return NotReady(f"identity {person.identity}", "has not bought anything yet, so nothing can be said")
 
 
 def _next_products(

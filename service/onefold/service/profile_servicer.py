@@ -17,7 +17,7 @@ from onefold.graph.subject import Subject
 from onefold.graph.timeline import list_events, list_orders
 from onefold.service import convert
 from onefold.service.interceptors import deadline
-from onefold.service.predictor import Predictor
+from onefold.service.predictor import Churn, Predictor
 from onefold.service.status import status_of
 from onefold.service.wire import Batch
 from onefold.v1 import profile_service_pb2, profile_service_pb2_grpc
@@ -124,10 +124,12 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
         if "churn" not in fields:
             return
         with contextlib.suppress(NotReady):
-            scores = self._predictor.churn([p.identity for p in profiles], seconds=deadline(context))
-            for profile in profiles:
-                if profile.identity in scores:
-                    profile.churn.CopyFrom(convert.churn_to_proto(scores[profile.identity], REASONS))
+            people = [(profile, Subject.identity(profile.identity)) for profile in profiles]
+            scores = self._predictor.churn([subject for _, subject in people], seconds=deadline(context))
+            for profile, subject in people:
+                score = scores.get(subject)
+                if isinstance(score, Churn) and score.identity == profile.identity:
+                    profile.churn.CopyFrom(convert.churn_to_proto(score, REASONS))
 
 
 def _fields(mask: FieldMask) -> frozenset[str]:

@@ -135,9 +135,9 @@ def _predictions(block: Block) -> Iterator[Prediction]:
         yield Prediction(
             identity=identity,
             churn_probability=float(block.scores.probability[row]),
-            expected_orders=float(block.values.expected_orders[row]),
-            predicted_spend_micros=round(float(block.values.predicted[row]) * _MICROS),
-            predicted_spend_currency=block.values.currency,
+            expected_orders=float(block.expected_orders[row]),
+            predicted_spend_micros=round(float(block.expected_spend[row]) * _MICROS),
+            predicted_spend_currency=block.scores.currency,
             next_order_at=None if math.isnan(median) else block.as_of + round(median * DAY),
             features={key: column[row] for key, column in zip(KEYS, columns, strict=True)},
         )

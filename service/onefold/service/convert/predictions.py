@@ -200,9 +200,9 @@ def block_to_proto(block: Block) -> pb.StreamScoresResponse:
     return pb.StreamScoresResponse(
         identities=block.scores.identities,
         probabilities=block.scores.probability.tolist(),
-        expected_orders=block.values.expected_orders.tolist(),
-        predicted_spends=block.values.predicted.tolist(),
-        currency=block.values.currency,
+        expected_orders=block.expected_orders.tolist(),
+        predicted_spends=block.expected_spend.tolist(),
+        currency=block.scores.currency,
         model=_MODELS + block.model_id,
         horizon_days=block.scores.horizon_days,
         as_of_time=timestamp_to_proto(block.as_of),
