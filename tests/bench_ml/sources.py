@@ -78,7 +78,7 @@ def _table(bought: pa.Table, currency: str) -> pa.Table:
         "channel": pa.array(["web"] * rows),
         "has_coupon": pa.array([False] * rows),
     }
-    there = {name: bought[name] for name in bought.schema.names}
+    there = {name: bought[name] for name in bought.schema.names} | {"record": bought["identity"]}
     arrays = {**there, **constant}
     return pa.table([_cast(arrays[field.name], field.type) for field in columns.ORDERS], schema=columns.ORDERS)
 

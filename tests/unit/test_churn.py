@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from threadpoolctl import threadpool_info
 
 from onefold.graph.errors import InvalidInput, NotReady
 from onefold.ml import baselines, churn, features, recipe, trees
@@ -128,6 +129,22 @@ def test_what_progress_raises_ends_the_training(after):
 
     with pytest.raises(Stop):
         churn.train(*shop(), cutoff=END, created_at=END, horizon_days=HORIZON_DAYS, progress=progress)
+
+
+def test_training_keeps_linear_algebra_to_one_thread_and_then_lets_it_go():
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    def progress(stage, share):
+        during.extend(threads())
+        if share > 0.0:
+            raise Stop
+
+    before, during = threads(), []
+    with pytest.raises(Stop):
+        churn.train(*shop(), cutoff=END, created_at=END, horizon_days=HORIZON_DAYS, progress=progress)
+    assert set(during) == {1}
+    assert threads() == before
 
 
 def test_the_baselines_learn_from_the_training_rows():

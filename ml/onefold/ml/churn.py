@@ -7,12 +7,14 @@ use, on all snapshots whose windows ended by the cutoff.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from onefold.graph.errors import InvalidInput, NotReady, Violation
 from onefold.graph.model import Instant
@@ -43,6 +45,15 @@ _EXPLAINED_CUSTOMERS: Final = 2_000
 """Customers at most whose contributions the importance of a feature is the mean of."""
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Linear algebra on one thread. Its matrices are tall and narrow: threads wait for each other far longer than they
+    work, and how many there are would show in the last digits of a model."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+@_one_thread()
 def train(
     orders: pa.Table,
     events: pa.Table,
