@@ -124,8 +124,8 @@ class _Cypher:
         return f"CASE WHEN {b} = 0.0 THEN null ELSE {a} / {b} END"
 
     def finite(self, number: str) -> str:
-        # Of NaN, too, this is not true.
-        return f"CASE WHEN abs({number}) <= 1.7976931348623157e308 THEN {number} END"
+        # Of NaN, too, this is not true. Adding 0 makes a negative zero positive: on Neo4j it is below the positive one.
+        return f"CASE WHEN abs({number}) <= 1.7976931348623157e308 THEN {number} + 0.0 END"
 
     def among(self, item: str, listing: str) -> str:
         return f"{item} IN {listing}"

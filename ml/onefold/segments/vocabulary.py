@@ -18,7 +18,7 @@ SEGMENTS: Final = "segments"
 """Under these names a row has the keys of the labels and the segments that its person has."""
 
 Value = int | float | bool | str | Collection[str]
-"""What a row may hold: an instant as milliseconds, a text case-folded, no number that is not finite."""
+"""What a row may hold: an instant as milliseconds, a text case-folded, a finite number, no negative zero."""
 
 Row = Mapping[str, Value | None]
 """What is known of one person, by the keys of features, with :data:`LABELS` and :data:`SEGMENTS`. What is unknown is
