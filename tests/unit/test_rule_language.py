@@ -46,6 +46,11 @@ def test_texts_are_folded_as_they_are_read() -> None:
     assert parse(r'city == "a\"b\\"') == Comparison("==", Name("city"), Text('a"b\\'))
 
 
+def test_texts_that_look_alike_are_one() -> None:
+    assert folded("CAFE\u0301") == folded("caf\u00e9")
+    assert folded("\u1fb3\u0300") == folded("\u1fb2")  # one accent, written in another order
+
+
 @given(st.text())
 def test_folding_twice_is_folding_once(text: str) -> None:
     assert folded(folded(text)) == folded(text)
@@ -125,6 +130,7 @@ def test_a_rule_beyond_its_bounds_is_refused() -> None:
         assert f"nested {MAX_NESTING} deep" in refused(deep * (MAX_NESTING + 1))
     assert parse("1" + " + 1" * MAX_OPERATIONS)
     assert f"{MAX_OPERATIONS} operations" in refused("1" + " + 1" * (MAX_OPERATIONS + 1))
+    assert "too many texts are looked for" in refused("a" + '.contains("x")' * 2_000)
     assert parse(f"a in [{', '.join('1' * MAX_LISTED)}]")
     assert f"{MAX_LISTED:,} entries" in refused(f"a in [{', '.join('1' * (MAX_LISTED + 1))}]")
 
