@@ -52,6 +52,7 @@ COMMANDS = (
     ["features", "list"],
     ["features", "show"],
     ["features", "export"],
+    ["rule", "check"],
 )
 IDENTITY = "01a20756-25fe-708c-8f06-4e68615d3aaa"
 
@@ -459,3 +460,32 @@ def test_features_go_only_to_a_file_of_a_known_kind_and_from_a_graph_that_is_the
     ran = onefold("features", "export", str(tmp_path / "out.csv"))
     assert (ran.code, ran.err) == (2, f"error: --data-folder: there is no graph in {tmp_path / 'data'}\n")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_rule_is_told_with_what_it_reads_and_its_twins(onefold) -> None:
+    ran = onefold("rule", "check", "--json", "orders_90d>=2 && days_since(next_order_at) > 30 && !has_label('Staff')")
+    assert ran.code == 0
+    said = json.loads(ran.out)
+    assert said["rule"] == 'orders_90d >= 2 && days_since(next_order_at) > 30 && !has_label("staff")'
+    assert said["features"] == {"orders_90d": "int", "next_order_at": "instant"}
+    assert (said["labels"], said["segments"]) == (["staff"], [])
+    assert said["cypher_where"].startswith("(i.`f_orders_90d` >= $p0 AND i.`next_order_at`.epochMillis < $p1 AND NOT (")
+    assert said["cypher_parameters"].keys() == said["duckdb_parameters"].keys() == {"p0", "p1", "p2"}
+
+
+def test_a_wrong_rule_is_shown_with_a_mark_under_the_place(onefold, tmp_path: Path) -> None:
+    file = tmp_path / "rule.txt"
+    file.write_text("spend > 1 &&\n  order_90d >= 2", "utf-8")
+    ran = onefold("rule", "check", "--file", str(file))
+    assert (ran.code, ran.out) == (terminal.EXIT_INVALID, "")
+    assert ran.err.splitlines() == [
+        "line 2, column 3: there is no feature order_90d; did you mean orders_90d?",
+        "    order_90d >= 2",
+        "    ^^^^^^^^^",
+    ]
+
+
+def test_a_rule_is_given_once(onefold, tmp_path: Path) -> None:
+    assert onefold("rule", "check").code == terminal.EXIT_INVALID
+    assert onefold("rule", "check", "vip", "--file", "x").code == terminal.EXIT_INVALID
+    assert "can't be read as text" in onefold("rule", "check", "--file", str(tmp_path / "none")).err

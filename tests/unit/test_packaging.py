@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("service/onefold/service", "graph/onefold/graph", "ml/onefold/ml", "proto/gen/onefold/v1")
+PACKAGES = (
+    "service/onefold/service",
+    "graph/onefold/graph",
+    "ml/onefold/ml",
+    "ml/onefold/segments",
+    "proto/gen/onefold/v1",
+)
 
 
 def test_no_init_file_stands_where_it_would_hide_a_sibling() -> None:

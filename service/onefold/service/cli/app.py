@@ -41,6 +41,8 @@ feature_commands = typer.Typer(
     help="The figures that models and exports know about a person, each as of an instant.", no_args_is_help=True
 )
 app.add_typer(feature_commands, name="features")
+rules = typer.Typer(help="Conditions on what is known of a person, for segments and labels.", no_args_is_help=True)
+app.add_typer(rules, name="rule")
 models = typer.Typer(help="The trained models, and which of them is in use.", no_args_is_help=True)
 app.add_typer(models, name="model")
 
@@ -441,6 +443,24 @@ def policy_schema() -> None:
     from onefold.service.cli import policies as commands
 
     commands.schema()
+
+
+@rules.command("check", epilog="Example: onefold rule check 'orders_90d >= 2 && !in_segment(\"staff\")'")
+def rule_check(
+    text: Annotated[str | None, typer.Argument(metavar="[RULE]", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Where the rule is, in place of RULE.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check a rule: each place that is wrong, or what it reads, and the same rule in DuckDB's SQL and in Cypher."""
+    from onefold.service import app as service
+    from onefold.service.cli import rules as commands
+
+    if (text is None) == (file is None):
+        raise typer.BadParameter("give a RULE or a --file")
+    rule = text if file is None else commands.text_in(file)
+    raise typer.Exit(commands.check_text(rule or "", service.now(), json))
 
 
 @feature_commands.command("list", epilog="Example: onefold features list --json")
