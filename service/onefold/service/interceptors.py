@@ -14,6 +14,7 @@ a failure is an error like any other; responses are encoded there too.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -277,15 +278,15 @@ class _Call:
 
 
 def _log_line(method: _Method, code: str, seconds: float, call: _Call, error: Exception | None) -> None:
-    line = {"method": method.name, "code": code, "ms": round(seconds * 1000, 3)}
+    told: dict[str, Any] = {}
     if code in _BUGS:
-        log.error("rpc", **line, **call.described(), exc_info=error)
+        level, told = logging.ERROR, {"exc_info": error}
     elif code in _SERVER_FAULTS:
-        log.warning("rpc", **line, **call.described(), error=_named(error), cause=_kind_of(error and error.__cause__))
-    elif method.quiet:
-        log.debug("rpc", **line, **call.described())
+        level, told = logging.WARNING, {"error": _named(error), "cause": _kind_of(error and error.__cause__)}
     else:
-        log.info("rpc", **line, **call.described())
+        level = logging.DEBUG if method.quiet else logging.INFO
+    if log.is_enabled_for(level):  # asking gRPC for the peer costs as much as a short call's metrics
+        log.log(level, "rpc", method=method.name, code=code, ms=round(seconds * 1000, 3), **call.described(), **told)
 
 
 def _named(error: BaseException | None) -> str | None:
