@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -15,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from onefold.graph.bulk.columns import EvidenceColumns, codes_of, texts
-from onefold.graph.bulk.links import Links
+from onefold.graph.bulk.links import THREADS, Links
 from onefold.graph.bulk.matches import Matches
 from onefold.graph.bulk.runs import Runs
 from onefold.graph.errors import InvalidInput, Violation
@@ -222,13 +223,18 @@ def _tight(
     rules: Rulebook,
 ) -> _Tight:
     """Where a quota could bite. All eligible links to an identifier are in its owner's component: one count does."""
-    over: _Tight = {}
-    for k, kind in enumerate(columns.kinds):
-        if kind in rules.limited:
-            owners = owner[columns.kind == k]
-            over[rules.limited[kind]] = _more_than(rules.limited[kind].limit, component[owners[owners >= 0]])
-    for source, quota in rules.deduplicated.items():
-        over[quota] = _more_than(quota.limit, component[_of_source(source, columns.records)])
+    limited = [k for k, kind in enumerate(columns.kinds) if kind in rules.limited]
+
+    def of_kind(k: int) -> tuple[Quota, NDArray[np.int32]]:
+        quota, owners = rules.limited[columns.kinds[k]], owner[columns.kind == k]
+        return quota, _more_than(quota.limit, component[owners[owners >= 0]])
+
+    def of_source(source: str) -> tuple[Quota, NDArray[np.int32]]:
+        quota = rules.deduplicated[source]
+        return quota, _more_than(quota.limit, component[_of_source(source, columns.records)])
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        over: _Tight = dict([*threads.map(of_kind, limited), *threads.map(of_source, rules.deduplicated)])
     for a, b in bans:
         if component[code[a]] == component[code[b]]:
             over[Quota.of_ban(a, b)] = component[[code[a]]]

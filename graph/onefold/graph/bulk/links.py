@@ -22,7 +22,7 @@ from onefold.graph.rulebook import CAP, PPM, rulebook
 _BLOCK = 1 << 17
 """So many rows are weighed together: few enough to stay in the processor's cache, which halves the time."""
 
-_THREADS: Final = min(4, os.cpu_count() or 1)
+THREADS: Final = min(4, os.cpu_count() or 1)
 """Each has a block's columns in memory."""
 
 Seen = TypeVar("Seen")
@@ -100,7 +100,7 @@ class Weighing:
             counts = np.flatnonzero((first_seen <= self._as_of) & ~self._blocked[identifier])
             return each(self._weighed(row[counts], identifier[counts], first_seen[counts]))
 
-        with ThreadPoolExecutor(_THREADS) as threads:
+        with ThreadPoolExecutor(THREADS) as threads:
             strongest = threads.submit(self._two_strongest)
             start, rows = self._sorted()
             self._strongest = strongest.result()
