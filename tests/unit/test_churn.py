@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from onefold.graph.errors import InvalidInput, NotReady
 from onefold.ml import baselines, churn, features, recipe, trees
@@ -203,4 +203,5 @@ def test_the_rehearsal_knows_nothing_of_the_held_out_window():
     rows = churn.training_rows(then, events, features.population(then, held_out), held_out, HORIZON_DAYS)
     kept = small().rehearsal
     assert kept.population == features.population(then, held_out)
-    assert kept.churn.linear == recipe.fit_churn(rows, kept.process, "small").linear
+    with threadpool_limits(1, user_api="blas"):  # as training does: the last digits depend on it
+        assert kept.churn.linear == recipe.fit_churn(rows, kept.process, "small").linear
