@@ -33,11 +33,6 @@ def test_the_small_model_is_the_mean_log_odds_of_the_process_and_the_logistic_re
     assert blend.predict(known) == pytest.approx((logistic + by_process) / 2, abs=1e-9)
 
 
-def test_the_linear_part_of_a_full_model_gives_the_small_one_of_the_same_rows(rows, process):
-    full = recipe.fit_churn(rows, process, "full")
-    assert recipe.with_process(full.linear) == recipe.fit_churn(rows, process, "small")
-
-
 def test_the_full_model_is_the_mean_of_two_that_predict_as_well_alone(rows, process):
     known = inputs(process, rows.values, rows.horizon)
     blend = recipe.fit_churn(rows, process, "full")

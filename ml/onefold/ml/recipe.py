@@ -68,7 +68,7 @@ def fit_churn(rows: Panel, process: MbgNbd, kind: Kind) -> Blend:
 def _churn(rows: Panel, known: FloatArray, data: lgb.Dataset, kind: Kind, steps: _Steps) -> Blend:
     logistic = fit_logistic(known, rows.churned, rows.weight)
     if kind == "small":
-        return with_process(logistic.times(SHARE))
+        return with_process(logistic)
     label = rows.churned.astype(np.float64)
 
     def boosted(start: FloatArray | None) -> lgb.Booster:
@@ -79,10 +79,9 @@ def _churn(rows: Panel, known: FloatArray, data: lgb.Dataset, kind: Kind, steps:
     return halved(logistic, boosted(logistic.predict(known)), boosted(None))
 
 
-def with_process(half: Linear) -> Blend:
-    """The mean log-odds of a logistic regression, of which ``half`` is given, and of the buying process. The linear
-    part of a full model is such a half, so that the small model of the same rows takes no fit of its own."""
-    return Blend(half.plus("logit no purchase", SHARE), ())
+def with_process(logistic: Linear) -> Blend:
+    """The mean log-odds of a logistic regression and of the buying process."""
+    return Blend(logistic.times(SHARE).plus("logit no purchase", SHARE), ())
 
 
 def _spend(rows: Panel, known: FloatArray, data: lgb.Dataset, kind: Kind, steps: _Steps) -> Blend:
