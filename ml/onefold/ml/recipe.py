@@ -27,6 +27,13 @@ TYPICAL_ROWS: Final = 100_000
 NEXT_ORDER_PERCENTILES: Final = (10, 50, 90)
 NEXT_ORDER_PACE: Final = 0.05
 
+FEW_TERMS: Final = ("log days since order", "log orders", "log spend", "log horizon")
+"""What the small model's logistic regression knows beside the buying process: recency, frequency, spend, and how far
+ahead is asked."""
+
+FEW_STRENGTH: Final = 10.0
+"""Of its ridge penalty: few terms need less of it than many."""
+
 _CHURN_RISES: Final = ("days_since_order", "no_purchase")
 
 
@@ -66,9 +73,10 @@ def fit_churn(rows: Panel, process: MbgNbd, kind: Kind) -> Blend:
 
 
 def _churn(rows: Panel, known: FloatArray, data: lgb.Dataset, kind: Kind, steps: _Steps) -> Blend:
-    logistic = fit_logistic(known, rows.churned, rows.weight)
     if kind == "small":
-        return with_process(logistic)
+        few = fit_logistic(known, rows.churned, rows.weight, names=FEW_TERMS, strength=FEW_STRENGTH)
+        return with_process(few)
+    logistic = fit_logistic(known, rows.churned, rows.weight)
     label = rows.churned.astype(np.float64)
 
     def boosted(start: FloatArray | None) -> lgb.Booster:
