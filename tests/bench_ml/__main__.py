@@ -14,7 +14,6 @@ from tests.bench_ml import report, small, sources, windows
 from tests.histories import NO_EVENTS
 
 ROOT = Path(__file__).parents[2]
-RETAIL = ROOT.parent / "shared" / "data" / "online_retail.csv.gz"
 PAGE = ROOT / "docs" / "predictions.md"
 BEGIN, END = "<!-- bench -->\n", "<!-- /bench -->"
 
@@ -22,7 +21,9 @@ BEGIN, END = "<!-- bench -->\n", "<!-- /bench -->"
 def main() -> int:
     """Measure; 1 if a bar is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench_ml", description=__doc__)
-    parser.add_argument("retail", nargs="?", type=Path, default=RETAIL, help="Online Retail as CSV, packed or not")
+    parser.add_argument(
+        "retail", nargs="?", type=Path, default=sources.RETAIL, help="Online Retail as CSV, packed or not"
+    )
     names = [window.name for window in windows.WINDOWS]
     parser.add_argument("--only", choices=names, action="append", help="only this window (may be repeated)")
     parser.add_argument("--write", action="store_true", help=f"write tables and plots to {PAGE.relative_to(ROOT)}")

@@ -12,6 +12,9 @@ import pyarrow as pa
 
 from onefold.ml import columns
 
+RETAIL = Path(__file__).parents[3] / "shared" / "data" / "online_retail.csv.gz"
+"""Where Online Retail is, if nobody says otherwise."""
+
 # A line that was cancelled on its own day, in full, never was an order.
 _ONLINE_RETAIL = """
     WITH lines AS (

@@ -32,14 +32,15 @@ class Window:
     horizon_days: int
 
 
-def _day(year: int, month: int, day: int) -> Instant:
+def day(year: int, month: int, day: int) -> Instant:
+    """The first instant of it."""
     return int(datetime(year, month, day, tzinfo=UTC).timestamp() * 1000)
 
 
 WINDOWS = (
-    Window("retail90", "retail", _day(2011, 9, 10), 90),
-    Window("retail90b", "retail", _day(2011, 8, 11), 90),
-    Window("cdnow180", "cdnow", _day(1998, 1, 1), 180),
+    Window("retail90", "retail", day(2011, 9, 10), 90),
+    Window("retail90b", "retail", day(2011, 8, 11), 90),
+    Window("cdnow180", "cdnow", day(1998, 1, 1), 180),
 )
 
 

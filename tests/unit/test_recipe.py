@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
 
 from onefold.ml import churn, features, recipe
 from onefold.ml.inputs import ALL_KEYS, history, inputs
-from onefold.ml.linear import fit_logistic
 from onefold.ml.mbgnbd import fit
 from onefold.ml.panel import KEYS
 from tests.histories import END, HORIZON_DAYS, shop
@@ -25,17 +25,28 @@ def process():
     return fit(history(features.matrix(table, KEYS)))
 
 
-def test_the_small_model_is_the_mean_log_odds_of_the_process_and_the_logistic_regression(rows, process):
+def test_the_small_model_is_the_mean_log_odds_of_the_process_and_a_logistic_regression_on_four_terms(rows, process):
     known = inputs(process, rows.values, rows.horizon)
-    logistic = fit_logistic(known, rows.churned, rows.weight).predict(known)
+    terms = np.column_stack(
+        [
+            *(np.log1p(rows.column(key)) for key in ("days_since_order", "orders", "spend")),
+            np.log(rows.horizon / 60.0),
+        ]
+    )
+    means = np.average(terms, weights=rows.weight, axis=0)
+    scales = np.sqrt(np.average((terms - means) ** 2, weights=rows.weight, axis=0))
+    alone = LogisticRegression(C=1.0 / recipe.FEW_STRENGTH, solver="newton-cholesky", tol=1e-8)
+    alone.fit((terms - means) / scales, rows.churned, sample_weight=rows.weight)
     by_process = logit(known[:, ALL_KEYS.index("no_purchase")])
     blend = recipe.fit_churn(rows, process, "small")
-    assert blend.predict(known) == pytest.approx((logistic + by_process) / 2, abs=1e-9)
+    expected = (alone.decision_function((terms - means) / scales) + by_process) / 2
+    assert blend.predict(known) == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_linear_part_of_a_full_model_gives_the_small_one_of_the_same_rows(rows, process):
-    full = recipe.fit_churn(rows, process, "full")
-    assert recipe.with_process(full.linear) == recipe.fit_churn(rows, process, "small")
+def test_a_small_model_is_moved_by_few_inputs(rows, process):
+    _, added = recipe.fit_churn(rows, process, "small").contributions(inputs(process, rows.values, rows.horizon))
+    moving = {key for key, of_key in zip(ALL_KEYS, added.T, strict=True) if of_key.any()}
+    assert moving == {"days_since_order", "orders", "spend", "no_purchase", "horizon"}
 
 
 def test_the_full_model_is_the_mean_of_two_that_predict_as_well_alone(rows, process):

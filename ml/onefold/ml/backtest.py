@@ -54,7 +54,7 @@ def run(
     parts = recipe.fit(train, process, kind, did)
     rates = _churn_rates(parts, test, trained)
     if kind == "full":
-        small = replace(parts, churn=recipe.with_process(parts.churn.linear))
+        small = replace(parts, churn=recipe.fit_churn(train, process, "small"))
         others = _churn_rates(small, test, trained)
         if _surely_better(test.churned, others, rates):
             kind, choice = "small", "trees had the greater log loss on the held-out window"

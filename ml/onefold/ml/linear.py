@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
@@ -151,12 +151,22 @@ def design(inputs: FloatArray) -> FloatArray:
     return np.column_stack([term.of(column) for term in TERMS.values()])
 
 
-def fit_logistic(inputs: FloatArray, happened: BoolArray, weight: FloatArray) -> Linear:
-    """Logistic regression: its value is a log-odds."""
+def fit_logistic(
+    inputs: FloatArray,
+    happened: BoolArray,
+    weight: FloatArray,
+    *,
+    names: Collection[str] = TERMS.keys(),
+    strength: float = STRENGTH,
+) -> Linear:
+    """Logistic regression: its value is a log-odds. The terms that are not among ``names`` weigh nothing."""
     standard, means, scales = _standardised(design(inputs), weight)
-    model = LogisticRegression(C=1.0 / STRENGTH, solver="newton-cholesky", tol=1e-8)
-    model.fit(standard, happened, sample_weight=weight)
-    return _linear(float(model.intercept_[0]), model.coef_[0], means, scales)
+    chosen = [name in names for name in TERMS]
+    model = LogisticRegression(C=1.0 / strength, solver="newton-cholesky", tol=1e-8)
+    model.fit(standard[:, chosen], happened, sample_weight=weight)
+    weights = np.zeros(len(TERMS))
+    weights[chosen] = model.coef_[0]
+    return _linear(float(model.intercept_[0]), weights, means, scales)
 
 
 def fit_tweedie(inputs: FloatArray, amount: FloatArray, weight: FloatArray) -> Linear:

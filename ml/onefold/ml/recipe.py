@@ -27,6 +27,13 @@ TYPICAL_ROWS: Final = 100_000
 NEXT_ORDER_PERCENTILES: Final = (10, 50, 90)
 NEXT_ORDER_PACE: Final = 0.05
 
+FEW_TERMS: Final = ("log days since order", "log orders", "log spend", "log horizon")
+"""What the small model's logistic regression knows beside the buying process: recency, frequency, spend, and how far
+ahead is asked."""
+
+FEW_STRENGTH: Final = 10.0
+"""Of its ridge penalty: few terms need less of it than many."""
+
 _CHURN_RISES: Final = ("days_since_order", "no_purchase")
 
 
@@ -66,9 +73,10 @@ def fit_churn(rows: Panel, process: MbgNbd, kind: Kind) -> Blend:
 
 
 def _churn(rows: Panel, known: FloatArray, data: lgb.Dataset, kind: Kind, steps: _Steps) -> Blend:
-    logistic = fit_logistic(known, rows.churned, rows.weight)
     if kind == "small":
-        return with_process(logistic.times(SHARE))
+        few = fit_logistic(known, rows.churned, rows.weight, names=FEW_TERMS, strength=FEW_STRENGTH)
+        return with_process(few)
+    logistic = fit_logistic(known, rows.churned, rows.weight)
     label = rows.churned.astype(np.float64)
 
     def boosted(start: FloatArray | None) -> lgb.Booster:
@@ -79,10 +87,9 @@ def _churn(rows: Panel, known: FloatArray, data: lgb.Dataset, kind: Kind, steps:
     return halved(logistic, boosted(logistic.predict(known)), boosted(None))
 
 
-def with_process(half: Linear) -> Blend:
-    """The mean log-odds of a logistic regression, of which ``half`` is given, and of the buying process. The linear
-    part of a full model is such a half, so that the small model of the same rows takes no fit of its own."""
-    return Blend(half.plus("logit no purchase", SHARE), ())
+def with_process(logistic: Linear) -> Blend:
+    """The mean log-odds of a logistic regression and of the buying process."""
+    return Blend(logistic.times(SHARE).plus("logit no purchase", SHARE), ())
 
 
 def _spend(rows: Panel, known: FloatArray, data: lgb.Dataset, kind: Kind, steps: _Steps) -> Blend:
