@@ -217,12 +217,12 @@ def _described(
 
 
 def importance(parts: Parts, values: FloatArray, horizon: float) -> dict[str, float]:
-    """The mean absolute contribution of each input to the log-odds of churn, the greatest first; of every so many of
-    the customers if there are many."""
+    """The mean absolute contribution to the log-odds of churn of each input that has any, the greatest first; of every
+    so many of the customers if there are many."""
     some = values[:: -(-len(values) // _EXPLAINED_CUSTOMERS)]
     _, added = parts.churn.contributions(inputs(parts.process, some, horizon))
-    found = dict(zip(ALL_KEYS, np.abs(added).mean(axis=0).tolist(), strict=True))
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+    found = zip(ALL_KEYS, np.abs(added).mean(axis=0).tolist(), strict=True)
+    return dict(sorted(((key, value) for key, value in found if value), key=lambda item: (-item[1], item[0])))
 
 
 def _part(progress: Progress, stage: str, start: float, end: float) -> Did:

@@ -93,7 +93,7 @@ class ModelCard:
     challenge: Challenge
     """What spoke for putting it in use, or against."""
     importance: Mapping[str, float]
-    """Mean absolute contribution of each input to the log-odds of churn, the greatest first."""
+    """Mean absolute contribution to the log-odds of churn of each input that has any, the greatest first."""
     reference: Mapping[str, Reference]
     """How each feature was distributed among all customers at the cutoff."""
     score_reference: Reference
