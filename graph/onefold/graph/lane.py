@@ -38,10 +38,11 @@ class WriterLanes:
         lanes: int = 1,
         commit_items: int = 500,
         queue_items: int = 10_000,
-        gather_seconds: float = 0.0005,
+        gather_seconds: float = 0.01,
     ) -> None:
         """``commit_items`` bounds a transaction (one larger batch still goes alone), ``queue_items`` what may wait;
-        a transaction that is not full waits ``gather_seconds`` for more."""
+        a transaction that is not full waits for the callers of the last one while each comes within
+        ``gather_seconds``."""
         self._commit = commit
         self._commit_items = commit_items
         self._queue_items = queue_items
@@ -86,20 +87,29 @@ class WriterLanes:
             thread.join()
 
     def _run(self) -> None:
-        while jobs := self._gather():
+        answered, took = 0, 0.0
+        while jobs := self._gather(answered, took):
+            began = time.monotonic()
             self._commit_all(jobs)
+            answered, took = len(jobs), time.monotonic() - began
 
-    def _gather(self) -> list[_Job]:
-        """The jobs of the next transaction; empty when closing and nothing waits."""
+    def _gather(self, answered: int, took: float) -> list[_Job]:
+        """The jobs of the next transaction; empty when closing and nothing waits.
+
+        Whoever has just been ``answered`` is likely to come again. To commit without them parts the callers into halves
+        that wait for each other's transactions, so they are waited for: while each comes within the lane's
+        ``gather_seconds``, and for no longer than the last transaction ``took``. A caller who is alone never waits.
+        """
         with self._changed:
+            expected = len(self._jobs) + answered
             while True:
                 while not self._jobs:
                     if self._closing:
                         return []
                     self._changed.wait()
-                until = time.monotonic() + self._gather_seconds
-                while not self._closing and self._waiting < self._commit_items:
-                    left = until - time.monotonic()
+                until = time.monotonic() + took
+                while not self._closing and self._waiting < self._commit_items and len(self._jobs) < expected:
+                    left = min(self._gather_seconds, until - time.monotonic())
                     if left <= 0 or not self._changed.wait(left):
                         break
                 # Another lane may have taken them all in the meantime.

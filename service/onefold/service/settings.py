@@ -156,7 +156,10 @@ class Settings(BaseSettings):
     )
     batch_items: int = Field(500, ge=1, le=10_000, description="Items that are written in one transaction, at most.")
     gather_milliseconds: float = Field(
-        0.5, ge=0, le=1_000, description="How long a writer waits for more requests to commit together."
+        10.0,
+        ge=0,
+        le=1_000,
+        description="How long a writer waits for each of the callers it has just answered, to commit them together.",
     )
     answer_days: int = Field(
         7, ge=1, le=3650, description="For how many days a repeat of a request id gets the first answer."
