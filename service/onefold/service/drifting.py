@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from onefold.graph import columns
 from onefold.graph.model import Instant
 from onefold.graph.reader import Reader
-from onefold.ml import features, monitor
+from onefold.ml import monitor
 from onefold.ml.drift import Drift
 from onefold.ml.model import PredictionModel
-from onefold.service.predictor import known_until
+from onefold.service.predictor import features_of, known_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,5 @@ def moved(reader: Reader, model: PredictionModel, clock: Callable[[], Instant]) 
     as_of = known_until(reader, clock)
     if as_of is None:
         return Moved(None, 0, {})
-    orders, events = columns.orders(reader, as_of), columns.events(reader, as_of)
-    everybody = features.compute(orders, events, as_of, model.card.population)
+    everybody = features_of(reader, model, as_of)
     return Moved(as_of, len(everybody), monitor.drifts(model, everybody) if len(everybody) else {})

@@ -228,7 +228,7 @@ class Predictor:
         as_of = self._known_until(reader)
         if as_of is None:
             return None
-        return _block(model_id, model, as_of, _computed(reader, model, as_of, identities), horizon_days)
+        return _block(model_id, model, as_of, features_of(reader, model, as_of, identities), horizon_days)
 
     def _everybodys(self, reader: Reader, model_id: str, model: PredictionModel, as_of: Instant) -> pa.Table:
         left = reader.left()
@@ -238,7 +238,7 @@ class Predictor:
             sequence, _ = head_of(reader)  # before anything is read: who is decided meanwhile is looked at again
             asked = model_id, as_of, sequence
             if self._frame is None or self._frame_of != asked or time.monotonic() >= self._frame_until:
-                self._frame = _computed(reader, model, as_of)
+                self._frame = features_of(reader, model, as_of)
                 self._frame_of, self._frame_until = asked, time.monotonic() + FRAME_SECONDS
             return self._frame
         finally:
@@ -253,7 +253,7 @@ class Predictor:
         known = {table["identity"][0].as_py() for table in ready}
         missing = {person.identity: person for person in people if person.identity not in known}
         if missing or not ready:
-            computed = _computed(reader, model, as_of, list(missing))
+            computed = features_of(reader, model, as_of, list(missing))
             for row, identity in enumerate(computed["identity"].to_pylist()):
                 self._ready.put(computed.slice(row, 1), missing[identity], given)
             ready.append(computed)
@@ -295,10 +295,11 @@ class Predictor:
             self._looking.release()
 
 
-def _computed(
+def features_of(
     reader: Reader, model: PredictionModel, as_of: Instant, identities: Sequence[str] | None = None
 ) -> pa.Table:
-    """The features of everybody, or of these identities."""
+    """The features of everybody who has bought anything by ``as_of``, or of those of these identities, as the model
+    knows them: the table of :func:`onefold.ml.features.compute`."""
     orders, events = columns.orders(reader, as_of, identities), columns.events(reader, as_of, identities)
     return features.compute(orders, events, as_of, model.card.population)
 

@@ -26,7 +26,7 @@ def resolve_columns(
 ) -> tuple[ColumnPartition, list[Refusal]]:
     """What :func:`onefold.graph.resolve.resolve` says of the same evidence.
 
-    Takes time as sorting the rows does, and up to 150 bytes a row, the columns included.
+    Takes time nearly in proportion to the rows, on several cores, and up to 150 bytes a row, the columns included.
     Raises InvalidInput (field ``matches``) when a match names a record that is not in the columns.
     """
     bans = list(bans)
