@@ -97,22 +97,23 @@ class Places:
 
 
 def _source_index(text: str, node: yaml.ScalarNode, offset: int) -> int:
-    """Where in its source a character of a scalar's value is, past quotes, escapes and the indentation of blocks."""
+    """Where in its source a character of a scalar's value is: past quotes and indentation, each character is the next
+    one of its kind. An escape such as ``\\u00e9`` is passed over with what follows it."""
     index, end = node.start_mark.index, node.end_mark.index
     if node.style in ("|", ">"):
         index = text.index("\n", index)
-    for character in node.value[:offset]:
-        index = _found(text, character, index, end)
-        index += 1
-        while character.isspace() and index < end and text[index].isspace():
-            index += 1  # a folded line end is one space in the value
-    return min(_found(text, node.value[offset : offset + 1], index, end), end)
+    for character, following in zip(node.value[:offset], node.value[1 : offset + 1] + "x", strict=False):
+        index = _found(text, character, index, end) + 1
+        while character.isspace() and not following.isspace() and text[index : index + 1].isspace():
+            index += 1  # indentation, or a line end that is folded into one space
+    return _found(text, node.value[offset : offset + 1], index, end)
 
 
-def _found(text: str, character: str, index: int, end: int) -> int:
-    while index < end and not (text[index] == character or (character.isspace() and text[index].isspace())):
-        index += 1
-    return index
+def _found(text: str, character: str, start: int, end: int) -> int:
+    for index in range(start, end):
+        if text[index] == character or (character.isspace() and text[index].isspace()):
+            return index
+    return min(start, end)
 
 
 class _Fault(NamedTuple):

@@ -74,7 +74,7 @@ class Vocabulary:
     """By key; None where it is not known which there are, so that any may be asked for."""
 
     def __post_init__(self) -> None:
-        wrong = [key for key in (*self.features, *self.event_fields) if not _KEY.fullmatch(key) or key in _TAKEN]
+        wrong = [key for key in (*self.features, *self.event_fields) if not is_key(key)]
         if wrong:
             words = "must be lower-case letters, digits and underscores, and no word of the rule language"
             raise InvalidInput([Violation(key, words) for key in wrong])
@@ -82,6 +82,11 @@ class Vocabulary:
 
 _KEY: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _TAKEN: Final = (LABELS, SEGMENTS, "true", "false", *RESERVED, *FUNCTIONS)
+
+
+def is_key(word: str) -> bool:
+    """Whether a feature or a field of events may be called so."""
+    return _KEY.fullmatch(word) is not None and word not in _TAKEN
 
 
 def by_key(features: Iterable[TypedFeature]) -> dict[str, TypedFeature]:
