@@ -110,6 +110,59 @@ FEATURES: Final = by_key(
         TypedFeature("next_order_at", Type.INSTANT, "", "next_order_at"),
         TypedFeature("identity_confidence", Type.FLOAT, "share", "identity_confidence"),
         TypedFeature("weakest_merge_share", Type.FLOAT, "share", "weakest_merge_share"),
+        *(
+            TypedFeature(key, Type.TEXT)
+            for key in (
+                "gender",
+                "language",
+                "country",
+                "region",
+                "city",
+                "company",
+                "job_title",
+                "loyalty_tier",
+                "first_source",
+                "last_source",
+                "preferred_channel",
+                "top_category",
+                "top_brand",
+            )
+        ),
+        *(
+            TypedFeature(key, Type.INSTANT)
+            for key in ("created_at", "member_since", "first_order_at", "last_order_at", "last_event_at")
+        ),
+        *(TypedFeature(key, Type.TEXTS) for key in ("reachable_by", "sources", "categories")),
+        *(
+            TypedFeature(key, Type.INT, unit)
+            for key, unit in {
+                "birth_year": "year",
+                "age": "years",
+                "loyalty_points": "points",
+                "active_hour": "hour",
+                "purchases": "orders",
+                "purchases_30d": "orders",
+                "reviews": "reviews",
+                "shares": "shares",
+                "referrals": "referrals",
+                "price_band": "band",
+                "clv_score": "score",
+                "recency_score": "score",
+                "frequency_score": "score",
+                "monetary_score": "score",
+            }.items()
+        ),
+        *(
+            TypedFeature(key, Type.FLOAT, unit)
+            for key, unit in {
+                "order_value_ratio": "ratio",
+                "repeat_share": "share",
+                "cart_rate": "share",
+                "bounce_rate": "share",
+                "review_rating": "stars",
+                "comeback": "ratio",
+            }.items()
+        ),
     ]
 )
 """What is on every identity that was scored: the features of :data:`onefold.ml.catalogue.CATALOGUE`, and predictions
