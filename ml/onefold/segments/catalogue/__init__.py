@@ -18,12 +18,14 @@ from onefold.segments.catalogue.definitions import (
     definition,
     named,
 )
+from onefold.segments.catalogue.difference import Change, diff
 from onefold.segments.catalogue.examples import Outcome, outcomes
 from onefold.segments.catalogue.file import schema
 from onefold.segments.catalogue.reading import load, parse, read
 
 __all__ = [
     "Catalogue",
+    "Change",
     "CustomFeature",
     "EventField",
     "InvalidCatalogue",
@@ -36,6 +38,7 @@ __all__ = [
     "Status",
     "as_data",
     "definition",
+    "diff",
     "load",
     "named",
     "outcomes",

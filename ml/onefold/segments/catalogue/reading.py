@@ -238,7 +238,11 @@ class _Reader:
         )
 
     def _tier_labels(self, ladder: Ladder) -> Iterator[Label]:
-        descriptions = {tier.key: tier.description for tier in ladder.tiers}
+        descriptions = {
+            **{tier.key: tier.description for tier in ladder.tiers},
+            ladder.otherwise: f"{ladder.description or ladder.key}: none of the tiers above",
+            ladder.unknown: f"{ladder.description or ladder.key}: too little is known",
+        }
         for key, text in tier_rules(ladder).items():
             label = ladder.label(key)
             try:
