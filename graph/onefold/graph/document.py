@@ -154,7 +154,7 @@ def _load(text: str, name: str) -> tuple[yaml.Node, dict[Any, Any], list[_Fault]
         content = loader.construct_document(root)
     except yaml.MarkedYAMLError as err:
         mark = err.problem_mark or err.context_mark
-        raise _Unreadable(_in_words(err.problem or ""), _at(name, mark) if mark else None) from err
+        raise _Unreadable(_in_words(err.problem or "", err.context or ""), mark and _at(name, mark)) from err
     except ReaderError as err:
         before = text[: err.position]
         at = Place(before.count("\n") + 1, len(before) - before.rfind("\n"), name)
@@ -166,10 +166,10 @@ def _load(text: str, name: str) -> tuple[yaml.Node, dict[Any, Any], list[_Fault]
     return root, content, faults
 
 
-def _in_words(problem: str) -> str:
+def _in_words(problem: str, context: str) -> str:
     """What the YAML library says, made plain where its words are those of its grammar."""
     for words, plain in _PLAIN_WORDS.items():
-        if words in problem:
+        if words in problem or words in context:
             return plain
     return problem or "is not valid YAML"
 
@@ -179,6 +179,7 @@ _PLAIN_WORDS: Final = {
     "expected <block end>": "is not indented like its neighbours",
     "another document": "holds more than one document",
     "unhashable key": "has a name that is not plain text",
+    "scanning a tag": "begins with !, which means something else in YAML: put it in quotes",
 }
 
 
