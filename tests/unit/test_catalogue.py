@@ -7,10 +7,14 @@ import re
 from pathlib import Path
 from random import Random
 
+import duckdb
+import pyarrow as pa
 import pytest
 
 from onefold.graph.errors import NotFound
+from onefold.ml.columns import INSTANT
 from onefold.segments import catalogue as catalogues
+from onefold.segments import statement
 from onefold.segments.catalogue import Catalogue, InvalidCatalogue, Layer, Property, Segment, Status, static
 from onefold.segments.check import check
 from onefold.segments.evaluate import compiled
@@ -464,6 +468,22 @@ def test_time_alone_makes_a_customer_silent_then_at_risk_then_lost_by_the_own_rh
         ]
 
 
+def test_in_duckdb_the_shipped_rules_find_whom_the_process_finds(retail: Catalogue) -> None:
+    rows = people(23, 400, retail)
+    for row in rows:
+        row[LABELS] = sorted(labels_of(retail, row))
+    features = {key: feature for rule in retail.rules.values() for key, feature in rule.features.items()}
+    columns = {key: pa.array([row.get(key) for row in rows], COLUMNS[each.type]) for key, each in features.items()}
+    lists = {key: pa.array([row.get(key) for row in rows], COLUMNS[Type.TEXTS]) for key in (LABELS, SEGMENTS)}
+    with duckdb.connect() as connection:
+        connection.register("frame", pa.table({**columns, **lists}))
+        for name, rule in retail.rules.items():
+            said = statement.duckdb(rule, NOW)
+            found = connection.execute(f"SELECT {said.text} FROM frame", dict(said.parameters)).fetchall()
+            holds = compiled(rule)
+            assert [truth for (truth,) in found] == [holds(row, NOW) for row in rows], name
+
+
 # -- the published schema --------------------------------------------------------------------------------------------
 
 SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "catalogue.schema.json"
@@ -488,6 +508,17 @@ def test_the_schema_says_a_word_on_every_field() -> None:
 
 
 # -- people ----------------------------------------------------------------------------------------------------------
+
+
+COLUMNS = {
+    Type.INT: pa.int64(),
+    Type.FLOAT: pa.float64(),
+    Type.DAYS: pa.float64(),
+    Type.TEXT: pa.string(),
+    Type.BOOL: pa.bool_(),
+    Type.INSTANT: INSTANT,
+    Type.TEXTS: pa.list_(pa.string()),
+}
 
 
 def people(seed: int, count: int, catalogue: Catalogue) -> list[dict[str, object]]:
