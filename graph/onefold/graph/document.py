@@ -154,7 +154,8 @@ def _load(text: str, name: str) -> tuple[yaml.Node, dict[Any, Any], list[_Fault]
         content = loader.construct_document(root)
     except yaml.MarkedYAMLError as err:
         mark = err.problem_mark or err.context_mark
-        raise _Unreadable(_in_words(err.problem or "", err.context or ""), mark and _at(name, mark)) from err
+        said = _in_words(err.problem or "", err.context or "")
+        raise _Unreadable(said, _at(name, mark) if mark else None) from err
     except ReaderError as err:
         before = text[: err.position]
         at = Place(before.count("\n") + 1, len(before) - before.rfind("\n"), name)
