@@ -1,8 +1,9 @@
-"""Everybody as columns: the traits and properties that a profile serves, and how they can be reached."""
+"""Everybody as columns: the traits and properties that a profile serves, how they can be reached, what is predicted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import pyarrow as pa
@@ -38,6 +39,19 @@ PEOPLE: Final = pa.schema(
 """One row per current identity that is not anonymous. ``reachable_by`` are the kinds of their identifiers that are not
 shared (nor blocked by the policy), ``sources`` those of their records; both sorted."""
 
+PREDICTIONS: Final = pa.schema(
+    [
+        pa.field("identity", pa.string(), nullable=False),
+        pa.field("churn_probability", pa.float64()),
+        pa.field("expected_orders", pa.float64()),
+        pa.field("predicted_spend_micros", pa.int64()),
+        pa.field("next_order_at", INSTANT),
+        pa.field("identity_confidence", pa.float64()),
+        pa.field("weakest_merge_share", pa.float64()),
+    ]
+)
+"""One row per identity on which a prediction is (:mod:`onefold.graph.predictions`)."""
+
 _TRAITS: Final = tuple(PEOPLE.names[2:-3])
 
 _LINKS: Final = "|".join(sorted({type for types in RECORD_LINK_TYPES.values() for type in types.values()}))
@@ -59,8 +73,14 @@ CALL (i) {{
 RETURN i.id, i.created_at.epochMillis, known, sources, identifiers
 """
 
-_ALL: Final = f"MATCH (i:Identity) {_PEOPLE}"
-_SOME: Final = f"UNWIND $identities AS id MATCH (i:Identity {{id: id}}) {_PEOPLE}"
+_PREDICTIONS: Final = """
+WHERE i.score_run IS NOT NULL
+RETURN i.id, i.churn_probability, i.expected_orders, i.predicted_spend_micros, i.next_order_at.epochMillis,
+  i.identity_confidence, i.weakest_merge_share
+"""
+
+_ALL: Final = "MATCH (i:Identity)"
+_SOME: Final = "UNWIND $identities AS id MATCH (i:Identity {id: id})"
 
 _AT_ONCE: Final = 1_000
 
@@ -71,21 +91,26 @@ def people(reader: Reader, identities: Sequence[str] | None = None) -> pa.Table:
     All of them or, with ``identities``, those of these ids. In no order. Raises DeadlineExceeded, and Unavailable when
     the engine can't be reached or goes away.
     """
+    rows = (_person(row, reader.policy) for row in _found(reader, _PEOPLE, identities))
+    return pa.Table.from_batches(_batches(rows, PEOPLE), PEOPLE)
+
+
+def predictions(reader: Reader, identities: Sequence[str] | None = None) -> pa.Table:
+    """What is predicted of people, in the columns of :data:`PREDICTIONS`; stale ones too. Else as :func:`people`."""
+    found = _found(reader, _PREDICTIONS, identities)
+    rows = (dict(zip(PREDICTIONS.names, row, strict=True)) for row in found)
+    return pa.Table.from_batches(_batches(rows, PREDICTIONS), PREDICTIONS)
+
+
+def _found(reader: Reader, body: str, identities: Sequence[str] | None) -> Iterator[Sequence[Any]]:
     if identities is None:
-        found = reader.stream(_ALL, batch=_AT_ONCE)
-    else:
-        found = iter(reader.rows(_SOME, identities=list(identities)))
-    return pa.Table.from_batches(_batches(found, reader.policy), PEOPLE)
+        return reader.stream(_ALL + body, batch=_AT_ONCE)
+    return iter(reader.rows(_SOME + body, identities=list(identities)))
 
 
-def _batches(found: Iterator[Sequence[Any]], policy: Policy) -> Iterator[pa.RecordBatch]:
-    rows: list[dict[str, Any]] = []
-    for row in found:
-        rows.append(_person(row, policy))
-        if len(rows) == _AT_ONCE:
-            yield pa.RecordBatch.from_pylist(rows, PEOPLE)
-            rows = []
-    yield pa.RecordBatch.from_pylist(rows, PEOPLE)
+def _batches(found: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while rows := list(islice(found, _AT_ONCE)):
+        yield pa.RecordBatch.from_pylist(rows, schema)
 
 
 def _person(row: Sequence[Any], policy: Policy) -> dict[str, Any]:
