@@ -113,10 +113,10 @@ PERSON_FEATURES: Final[tuple[PersonFeature, ...]] = (
     ),
     PersonFeature(
         "reachable_by", Type.TEXTS, "", "kinds of identifiers by which nobody else is known", Source.PEOPLE,
-        "reachable_by",
+        "list_sort(reachable_by)",
     ),
     PersonFeature(
-        "sources", Type.TEXTS, "", "sources that have a record of the person", Source.PEOPLE, "sources"
+        "sources", Type.TEXTS, "", "sources that have a record of the person", Source.PEOPLE, "list_sort(sources)"
     ),
     PersonFeature(
         "created_at", Type.INSTANT, "", "since when there is an identity", Source.PEOPLE, "epoch_ms(created_at)"
