@@ -53,7 +53,8 @@ def test_a_generation_is_its_parts_and_says_what_it_is(tmp_path: Path) -> None:
         assert frame.of(["i-0004", "i-0001", "nobody"]).equals(rows([1, 4]))
         found = frame.query('SELECT identity FROM frame WHERE epoch_ms("at") = $at AND stamp < 1', {"at": 0})
         assert len(found) == 5
-        assert [len(b) for b in frame.batches("SELECT identity FROM frame WHERE stamp = $s", {"s": 0}, 10)] == [5]
+        batches = frame.batches("SELECT identity FROM frame WHERE stamp = $s ORDER BY identity", {"s": 0}, 2)
+        assert pa.Table.from_batches(batches)["identity"].to_pylist() == [f"i-000{n}" for n in range(5)]
         frame.verify()
 
 
@@ -70,6 +71,10 @@ def test_an_update_puts_rows_in_the_place_of_others_and_takes_away_who_is_gone(t
         assert stamps(frame) == {"i-0000": 0, "i-0001": 3, "i-0002": 0, "i-0003": 3}
         assert frame.of(["i-0003"]).equals(rows([3], 3))
         assert len(stamps(before)) == 5
+        assert [part["identity"].to_pylist() for part in frame.parts(3)] == [
+            ["i-0000", "i-0001", "i-0002"],
+            ["i-0003"],
+        ]
     fourth = generations.compact(third)
     with generations.open() as frame:
         assert (str(frame.id), frame.as_of, frame.catalogue, frame.notes) == ("2.0", 3, "c", {"n": 2})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from onefold.graph.model import Instant
 from onefold.segments import statement
 from onefold.segments.check import Rule
+from onefold.segments.generations import Snapshot
 from onefold.segments.query import query
 from onefold.segments.reads import Named, reads
 from onefold.segments.tree import And, HasLabel, InSegment, Name, Node, Not, Or, Truth
@@ -25,6 +26,9 @@ from onefold.segments.vocabulary import LABELS, SEGMENTS, TypedFeature
 
 KEYS: Final = pa.list_(pa.string())
 """What the columns ``labels`` and ``segments`` are: the keys that a person has, sorted."""
+
+Frame = pa.Table | Snapshot
+"""What can be asked: a frame in memory, or one of a folder."""
 
 _AT_ONCE: Final = 100_000
 
@@ -70,27 +74,31 @@ def evaluated(features: pa.Table, catalogue: Rules, static: Mapping[str, Collect
     return features
 
 
-def count(frame: pa.Table, rule: Rule, as_of: Instant) -> Count:
+def count(frame: Frame, rule: Rule, as_of: Instant) -> Count:
     """Of how many people of a frame a rule is true, and of how many it is left open."""
     said = statement.duckdb(rule, as_of)
     text = f"""
         SELECT count(*) FILTER (truth) AS members, count(*) - count(truth) AS unknown, count(*) AS people
         FROM (SELECT {said.text} AS truth FROM frame)
     """
-    (row,) = query(text, {"frame": frame}, said.parameters).to_pylist()
+    (row,) = _asked(frame, text, said.parameters).to_pylist()
     return Count(**row)
 
 
-def members(frame: pa.Table, rule: Rule, as_of: Instant, limit: int | None = None, after: str = "") -> list[str]:
+def members(frame: Frame, rule: Rule, as_of: Instant, limit: int | None = None, after: str = "") -> list[str]:
     """The first ``limit`` identities after ``after`` of whom a rule is true, sorted; all of them without a limit."""
     said = statement.duckdb(rule, as_of)
-    text = f"""
-        SELECT identity FROM frame WHERE identity > $after AND {said.text} ORDER BY identity
-        {"" if limit is None else "LIMIT $limit"}
-    """
-    bounds: dict[str, Any] = {"after": after} | ({} if limit is None else {"limit": limit})
-    found: list[str] = query(text, {"frame": frame}, {**said.parameters, **bounds})["identity"].to_pylist()
+    text = f"SELECT identity FROM frame WHERE identity > $after AND ({said.text}) ORDER BY identity"
+    bounds: dict[str, object] = {"after": after}
+    if limit is not None:
+        text += " LIMIT $limit"
+        bounds["limit"] = limit
+    found: list[str] = _asked(frame, text, {**said.parameters, **bounds})["identity"].to_pylist()
     return found
+
+
+def _asked(frame: Frame, text: str, parameters: Mapping[str, object]) -> pa.Table:
+    return query(text, {"frame": frame}, parameters) if isinstance(frame, pa.Table) else frame.query(text, parameters)
 
 
 def _truth(features: pa.Table, rule: Rule, held: Mapping[Named, _BoolArray], as_of: Instant) -> _BoolArray:

@@ -24,6 +24,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -39,7 +40,8 @@ from onefold.ml.prepared import literal
 KEPT: Final = 2
 """So many of the newest generations are kept, so that who pages through an older frame comes to its end."""
 
-_ROWS_A_GROUP: Final = 100_000
+ROWS_A_PART: Final = 100_000
+"""What is handed out, and stored, together."""
 
 
 class FrameId(NamedTuple):
@@ -204,6 +206,18 @@ class Snapshot:
         text = "SELECT * FROM frame WHERE identity IN (SELECT unnest($wanted)) ORDER BY identity"
         return self.query(text, {"wanted": list(identities)}).cast(self.schema)
 
+    def parts(self, rows: int = ROWS_A_PART) -> Iterator[pa.Table]:
+        """Everybody by identity, so many rows at a time."""
+        numbered = "SELECT identity, row_number() OVER (ORDER BY identity) AS number FROM frame"
+        borders = self.query(f"SELECT identity FROM ({numbered}) WHERE number % $rows = 1 % $rows", {"rows": rows})
+        firsts: list[str | None] = sorted(borders["identity"].to_pylist()) or [""]
+        for first, after in pairwise([*firsts, None]):
+            text = "SELECT * FROM frame WHERE identity >= $first AND identity < $after ORDER BY identity"
+            if after is None:
+                text = "SELECT * FROM frame WHERE identity >= $first ORDER BY identity"
+            bounds = {"first": first} | ({} if after is None else {"after": after})
+            yield self.query(text, bounds).cast(self.schema)
+
     def changed_with(self, changed: pa.Table, gone: Collection[str]) -> tuple[pa.Table, pa.Table]:
         """The rows of an update that follows, and the identities that it takes away. Raises InvalidInput when rows
         have other columns, or somebody is there twice."""
@@ -314,10 +328,7 @@ class Generations:
         """The same frame as a generation without updates. Raises Conflict, with nothing published, when ``base`` is not
         current any more at the end."""
         with self.open(base) as before:
-            text = "SELECT * FROM frame ORDER BY identity"
-            batches = before.batches(text, {}, _ROWS_A_GROUP)
-            parts = (pa.Table.from_batches([batch]).cast(before.schema) for batch in batches)
-            return self.publish(before.as_of, before.catalogue, parts, before.notes, instead_of=base)
+            return self.publish(before.as_of, before.catalogue, before.parts(), before.notes, instead_of=base)
 
     def prune(self) -> None:
         """Remove what nobody needs or reads any more: all but the newest :data:`KEPT` generations with their last
@@ -436,7 +447,7 @@ def _risen(table: pa.Table, last: str, number: int) -> str:
 
 def _write_table(path: Path, table: pa.Table) -> Stored:
     """Write a file, and come back when it is on the disk."""
-    pq.write_table(table, path, row_group_size=_ROWS_A_GROUP)
+    pq.write_table(table, path, row_group_size=ROWS_A_PART)
     _sync(path)
     return Stored(len(table), path.stat().st_size, _digest(path))
 

@@ -137,6 +137,7 @@ PERSON_FEATURES: Final[tuple[PersonFeature, ...]] = (
     _score("frequency_score", "1 to 5 for how many purchases there are"),
     _score("monetary_score", "1 to 5 for how much was spent"),
     PersonFeature("last_event_at", Type.INSTANT, "", "last event", Source.EVENTS, 'max("at")'),
+    _count("events", "events", "events in all", Source.EVENTS, "count(*)"),
     _count("reviews", "reviews", "reviews written", Source.EVENTS, "count(*) FILTER (reviewed)"),
     PersonFeature(
         "review_rating", Type.FLOAT, "stars", "mean rating of the reviews that have one", Source.EVENTS,
