@@ -27,9 +27,6 @@ from onefold.segments.vocabulary import LABELS, SEGMENTS, TypedFeature
 KEYS: Final = pa.list_(pa.string())
 """What the columns ``labels`` and ``segments`` are: the keys that a person has, sorted."""
 
-Frame = pa.Table | Snapshot
-"""What can be asked: a frame in memory, or one of a folder."""
-
 _AT_ONCE: Final = 100_000
 
 _BoolArray = npt.NDArray[np.bool_]
@@ -74,8 +71,8 @@ def evaluated(features: pa.Table, catalogue: Rules, static: Mapping[str, Collect
     return features
 
 
-def count(frame: Frame, rule: Rule, as_of: Instant) -> Count:
-    """Of how many people of a frame a rule is true, and of how many it is left open."""
+def count(frame: pa.Table | Snapshot, rule: Rule, as_of: Instant) -> Count:
+    """Of how many people of a frame, in memory or in a folder, a rule is true, and of how many it is left open."""
     said = statement.duckdb(rule, as_of)
     text = f"""
         SELECT count(*) FILTER (truth) AS members, count(*) - count(truth) AS unknown, count(*) AS people
@@ -85,7 +82,9 @@ def count(frame: Frame, rule: Rule, as_of: Instant) -> Count:
     return Count(**row)
 
 
-def members(frame: Frame, rule: Rule, as_of: Instant, limit: int | None = None, after: str = "") -> list[str]:
+def members(
+    frame: pa.Table | Snapshot, rule: Rule, as_of: Instant, limit: int | None = None, after: str = ""
+) -> list[str]:
     """The first ``limit`` identities after ``after`` of whom a rule is true, sorted; all of them without a limit."""
     said = statement.duckdb(rule, as_of)
     text = f"SELECT identity FROM frame WHERE identity > $after AND ({said.text}) ORDER BY identity"
@@ -97,8 +96,10 @@ def members(frame: Frame, rule: Rule, as_of: Instant, limit: int | None = None, 
     return found
 
 
-def _asked(frame: Frame, text: str, parameters: Mapping[str, object]) -> pa.Table:
-    return query(text, {"frame": frame}, parameters) if isinstance(frame, pa.Table) else frame.query(text, parameters)
+def _asked(frame: pa.Table | Snapshot, text: str, parameters: Mapping[str, object]) -> pa.Table:
+    if isinstance(frame, Snapshot):
+        return frame.query(text, parameters)
+    return query(text, {"frame": frame}, parameters)
 
 
 def _truth(features: pa.Table, rule: Rule, held: Mapping[Named, _BoolArray], as_of: Instant) -> _BoolArray:

@@ -37,8 +37,9 @@ class CompiledRules:
         """Of the rules that time alone may change."""
         for place, named in enumerate(catalogue.order):
             rule = catalogue.rules[named]
-            for read in (*rule.features, *reads(rule.tree).named):
-                self._readers[read].append(place)
+            read: list[str | Named] = [*rule.features, *reads(rule.tree).named]
+            for each in read:
+                self._readers[each].append(place)
             if has_clock(rule.tree):
                 self._clocks.append(place)
 
