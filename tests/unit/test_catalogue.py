@@ -261,7 +261,21 @@ def test_the_place_in_a_rule_is_found_however_yaml_writes_it(rule: str, marked: 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "catalogue: 1\nlabels: [", "[]", "catalogue: 1\n\tlabels: []", "catalogue: 1\n---\n", "a: \0", "catalogue:"],
+    [
+        "",
+        "catalogue: 1\nlabels: [",
+        "[]",
+        "catalogue: 1\n\tlabels: []",
+        "catalogue: 1\n---\n",
+        "a: \0",
+        "catalogue:",
+        "catalogue: !!int ''",
+        "catalogue: {[a]: b}",
+        "catalogue: !!bool x",
+        "catalogue: !!timestamp x",
+        "catalogue: 1\nlabels: &a [*a]",
+        "catalogue: 1\nevent_fields: &a {b: *a}",
+    ],
 )
 def test_what_is_no_catalogue_at_all_is_an_invalid_one(text: str) -> None:
     assert refused(text)
@@ -305,7 +319,7 @@ def test_a_file_changed_anywhere_is_a_catalogue_or_a_clear_error(proving: bool) 
         "\n",
     ]
     valid = 0
-    for _ in range(3_000 if proving else 150):
+    for _ in range(5_000 if proving else 150):
         changed = list(lines)
         for _ in range(random.randrange(1, 3)):
             place = random.randrange(len(changed))

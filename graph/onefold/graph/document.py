@@ -162,6 +162,8 @@ def _load(text: str, name: str) -> tuple[yaml.Node, dict[Any, Any], list[_Fault]
         raise _Unreadable(f"holds a character that YAML does not allow: U+{err.character:04X}", at) from err
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         raise _Unreadable(f"is not valid YAML: {err}") from err
+    except (LookupError, AttributeError) as err:  # the library's own, of `!!int ''` and `!!timestamp x`
+        raise _Unreadable("holds a value that is not what its tag (!!…) says") from err
     if not isinstance(content, dict):
         raise _Unreadable("must be a mapping of names to values", _at(name, root.start_mark))
     return root, content, faults
@@ -201,6 +203,8 @@ def _given_twice(root: yaml.Node) -> Iterator[_Fault]:
         elif isinstance(node, yaml.MappingNode):
             first: dict[str, int] = {}
             for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):  # refused when values are made of the nodes
+                    continue
                 here = f"{path}.{key.value}".removeprefix(".")
                 if key.value in first:
                     yield _Fault(_at(here, key.start_mark), f"is given twice, first in line {first[key.value]}")
