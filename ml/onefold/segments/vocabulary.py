@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.ml import catalogue
 from onefold.segments.functions import FUNCTIONS
+from onefold.segments.person_features import PERSON_FEATURES
 from onefold.segments.tokens import RESERVED
+from onefold.segments.types import Type as Type
 
 LABELS: Final = "labels"
 SEGMENTS: Final = "segments"
@@ -23,24 +24,6 @@ Value = int | float | bool | str | Collection[str]
 Row = Mapping[str, Value | None]
 """What is known of one person, by the keys of features, with :data:`LABELS` and :data:`SEGMENTS`. What is unknown is
 None or missing."""
-
-
-class Type(StrEnum):
-    """What a feature's values are. Any of them may be unknown."""
-
-    INT = "int"
-    FLOAT = "float"
-    DAYS = "days"
-    """A length of time, as a number of days."""
-    TEXT = "text"
-    BOOL = "bool"
-    INSTANT = "instant"
-    TEXTS = "list of text"
-
-    @property
-    def is_number(self) -> bool:
-        """Whether one can reckon with it."""
-        return self in (Type.INT, Type.FLOAT, Type.DAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +57,7 @@ class Vocabulary:
     """By key; None where it is not known which there are, so that any may be asked for."""
 
     def __post_init__(self) -> None:
-        wrong = [key for key in (*self.features, *self.event_fields) if not _KEY.fullmatch(key) or key in _TAKEN]
+        wrong = [key for key in (*self.features, *self.event_fields) if not is_key(key)]
         if wrong:
             words = "must be lower-case letters, digits and underscores, and no word of the rule language"
             raise InvalidInput([Violation(key, words) for key in wrong])
@@ -82,6 +65,11 @@ class Vocabulary:
 
 _KEY: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _TAKEN: Final = (LABELS, SEGMENTS, "true", "false", *RESERVED, *FUNCTIONS)
+
+
+def is_key(word: str) -> bool:
+    """Whether a feature or a field of events may be called so."""
+    return _KEY.fullmatch(word) is not None and word not in _TAKEN
 
 
 def by_key(features: Iterable[TypedFeature]) -> dict[str, TypedFeature]:
@@ -96,19 +84,25 @@ def _of_catalogue(feature: catalogue.Feature) -> TypedFeature:
     return TypedFeature(feature.key, Type.INT if whole else Type.FLOAT, feature.unit)
 
 
+PREDICTIONS: Final = (
+    TypedFeature("churn_probability", Type.FLOAT, "share", "churn_probability"),
+    TypedFeature("expected_orders", Type.FLOAT, "orders", "expected_orders"),
+    TypedFeature("predicted_spend_micros", Type.INT, "micros", "predicted_spend_micros"),
+    TypedFeature("next_order_at", Type.INSTANT, "", "next_order_at"),
+    TypedFeature("identity_confidence", Type.FLOAT, "share", "identity_confidence"),
+    TypedFeature("weakest_merge_share", Type.FLOAT, "share", "weakest_merge_share"),
+)
+"""What is predicted of those who were scored (``docs/scores.md``)."""
+
 FEATURES: Final = by_key(
     [
         *map(_of_catalogue, catalogue.CATALOGUE),
-        TypedFeature("churn_probability", Type.FLOAT, "share", "churn_probability"),
-        TypedFeature("expected_orders", Type.FLOAT, "orders", "expected_orders"),
-        TypedFeature("predicted_spend_micros", Type.INT, "micros", "predicted_spend_micros"),
-        TypedFeature("next_order_at", Type.INSTANT, "", "next_order_at"),
-        TypedFeature("identity_confidence", Type.FLOAT, "share", "identity_confidence"),
-        TypedFeature("weakest_merge_share", Type.FLOAT, "share", "weakest_merge_share"),
+        *PREDICTIONS,
+        *(TypedFeature(feature.key, feature.type, feature.unit) for feature in PERSON_FEATURES),
     ]
 )
-"""What is on every identity that was scored: the features of :data:`onefold.ml.catalogue.CATALOGUE`, and predictions
-(``docs/scores.md``)."""
+"""What a frame knows of everybody, in the order of its columns: the features of :data:`onefold.ml.catalogue.CATALOGUE`,
+:data:`PREDICTIONS`, and :data:`onefold.segments.person_features.PERSON_FEATURES`."""
 
 EVENT_FIELDS: Final = by_key([TypedFeature("channel", Type.TEXT), TypedFeature("category", Type.TEXT)])
 """What can be asked of an event."""
