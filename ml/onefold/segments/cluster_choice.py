@@ -16,6 +16,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from onefold.ml.features import FloatArray
+from onefold.ml.panel import IntArray
 
 FEWEST: Final = 3
 """Two clusters only say who buys much and who buys little."""
@@ -91,7 +92,7 @@ def kmeans(points: FloatArray, clusters: int, start: FloatArray | None = None) -
     return np.asarray(found.cluster_centers_, dtype=np.float64)
 
 
-def nearest(points: FloatArray, centres: FloatArray) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], FloatArray]:
+def nearest(points: FloatArray, centres: FloatArray) -> tuple[IntArray, FloatArray]:
     """The place of the nearest centre of each point, the first of equals, and its distance."""
     # One centre after the other: a point's distances do not depend on which points are asked about beside it.
     squares = np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres], axis=1)
@@ -99,9 +100,7 @@ def nearest(points: FloatArray, centres: FloatArray) -> tuple[np.ndarray[tuple[i
     return place, np.sqrt(squares[np.arange(len(points)), place])
 
 
-def _candidate(
-    points: FloatArray, halvings: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]], number: int
-) -> Candidate:
+def _candidate(points: FloatArray, halvings: Sequence[IntArray], number: int) -> Candidate:
     labels, _ = nearest(points, kmeans(points, number))
     agreements = []
     for order in halvings:

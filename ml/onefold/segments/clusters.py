@@ -1,7 +1,8 @@
 """Clusters: people who are alike in a few figures, found by k-means, told in words, and the same ones next time.
 
-How many there are is chosen (:mod:`onefold.segments.cluster_choice`). A clustering keeps its scales and centres, so that
-whoever comes later is assigned by the same; the next one starts from it, and what has stayed in place keeps its name.
+How many there are is chosen (:mod:`onefold.segments.cluster_choice`). A clustering keeps its scales and centres, so
+that whoever comes later is assigned by the same; the next one starts from it, and what has stayed in place keeps its
+name.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from onefold.graph.errors import InvalidInput, NotReady, Violation
 from onefold.graph.model import Instant
 from onefold.ml.features import FloatArray, matrix
+from onefold.ml.panel import BoolArray
 from onefold.segments import cluster_words, standard
 from onefold.segments.cluster_choice import MOST, Candidate, candidates, choose, kmeans, nearest
 from onefold.segments.cluster_words import Apart
@@ -32,8 +34,8 @@ LEAST_PEOPLE: Final = 100
 SCHEMA: Final = pa.schema(
     [pa.field("identity", pa.string()), pa.field("cluster", pa.string()), pa.field("distance", pa.float64())]
 )
-"""What :func:`assign` gives: the key of the cluster, and how far its centre is, in deviations; null of whom a feature is
-not known."""
+"""What :func:`assign` gives: the key of the cluster, and how far its centre is, in deviations; null of whom a feature
+is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ def _apart(
     features: Sequence[str],
     values: FloatArray,
     points: FloatArray,
-    within: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    within: BoolArray,
 ) -> tuple[Apart, ...]:
     deviation = points.std(axis=0)
     effect = (points[within].mean(axis=0) - points.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
