@@ -1,5 +1,6 @@
 from collections import defaultdict
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +10,10 @@ from onefold.graph.errors import InvalidInput, NotReady
 from onefold.segments import comparable, effect
 from onefold.segments.effect import Kind
 from onefold.segments.encode import Term
+from tests import retail
 from tests.histories import DAY, END, order, orders_table
 
+PAGE = Path(__file__).parents[2] / "docs" / "groups.md"
 DAYS = 30
 
 
@@ -181,3 +184,22 @@ def test_too_few_people_and_no_window_are_refused():
         effect.measure(group, frame, orders, END, DAYS, outside=set())
     with pytest.raises(InvalidInput, match="days: must be at least 1"):
         effect.measure(group, frame, orders, END, 0)
+
+
+def test_the_effect_of_the_weekend_on_online_retail_is_that_of_the_page():
+    cutoff = retail.midnight(2011, 9, 10)
+    frame = retail.frame(cutoff)
+    group = {row["identity"] for row in frame.to_pylist() if row["weekend_share"] > 0}
+    found = effect.measure(group, frame, retail.orders(), cutoff, 60, defining={"weekend_share"})
+    page = PAGE.read_text("utf-8")
+    for kind, words in ((Kind.CONVERSION, "bought"), (Kind.REPURCHASE, "bought on two days or more")):
+        told = of(found, kind)
+        inside, all_others, others = (
+            f"{100 * share:.1f} %" for share in (told.of_group, told.of_group - told.unadjusted, told.of_comparable)
+        )
+        low, high = (f"{100 * bound:+.1f}" for bound in (told.difference.low, told.difference.high))
+        assert f"| {words} | {inside} | {all_others} | {others} | {low} to {high} points |" in page
+    assert "weekend_share" in found.warnings[-1]
+    assert of(found, Kind.CONVERSION).words == (
+        "conversion: 56.5 % against 57.3 % of comparable people, -0.8 points (95 %: -4.9 to +3.3), which may be chance"
+    )

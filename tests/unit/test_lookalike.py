@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -6,12 +9,14 @@ from onefold.graph.errors import NotReady
 from onefold.segments.check import check
 from onefold.segments.defining import Defining, defining, sayers
 from onefold.segments.encode import Term, encoded, terms
+from onefold.segments.evaluate import compiled
 from onefold.segments.lookalike import lookalikes
 from onefold.segments.reads import Named
 from onefold.segments.vocabulary import Type, TypedFeature, Vocabulary, by_key, shipped
 from tests import retail
 from tests.histories import DAY
 
+PAGE = Path(__file__).parents[2] / "docs" / "groups.md"
 RULES = shipped()
 
 
@@ -157,15 +162,17 @@ def test_too_few_to_learn_from_are_refused():
         lookalikes(group, frame.select(["identity", "orders"]), 0, defining(check("orders >= 2", RULES), {}))
 
 
-def test_on_online_retail_the_rule_alone_is_perfect_and_what_is_left_is_not():
+def test_the_areas_of_the_page_are_those_of_online_retail():
     frame = retail.frame()
-    rule = check("orders_90d >= 3 && spend > 1000", RULES)
-    often, spend = (frame[key].to_numpy() for key in ("orders_90d", "spend"))
-    group = set(frame["identity"].filter(pa.array((often >= 3) & (spend > 1_000))).to_pylist())
-    with_them = lookalikes(group, frame, retail.END)
-    without = lookalikes(group, frame, retail.END, defining(rule, {}))
-    assert with_them.auc.value > 0.999
-    assert 0.8 < without.auc.value < 0.95
+    rows = re.findall(r"^\| `(.+?)` \| (\d+) \| ([\d.]+) \| ([\d.]+) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert len(rows) == 2
+    for text, people, with_them, without in rows:
+        rule = check(text, RULES)
+        holds = compiled(rule)
+        group = {row["identity"] for row in frame.to_pylist() if holds(row, retail.END)}
+        assert len(group) == int(people)
+        assert f"{lookalikes(group, frame, retail.END).auc.value:.2f}" == with_them
+        assert f"{lookalikes(group, frame, retail.END, defining(rule, {})).auc.value:.2f}" == without
 
 
 def test_features_that_are_not_wanted_are_left_out():

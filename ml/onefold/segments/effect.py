@@ -79,6 +79,24 @@ class Outcome:
         """Whether the difference is more than chance."""
         return self.difference.excludes_zero
 
+    @property
+    def words(self) -> str:
+        """The outcome in a sentence, such as ``conversion: 56.5 % against 57.3 % of comparable people, …``."""
+        is_share = self.kind in _SHARES
+        group, others = (
+            f"{100 * each:.1f} %" if is_share else f"{each:,.2f}" for each in (self.of_group, self.of_comparable)
+        )
+        apart = (self.difference.value, self.difference.low, self.difference.high)
+        value, low, high = (f"{100 * each:+.1f}" if is_share else f"{each:+,.2f}" for each in apart)
+        judged = "more than chance" if self.is_sure else "which may be chance"
+        return (
+            f"{self.kind.replace('_', ' ')}: {group} against {others} of comparable people,"
+            f" {value}{' points' if is_share else ''} (95 %: {low} to {high}), {judged}"
+        )
+
+
+_SHARES: Final = frozenset({Kind.CONVERSION, Kind.REPURCHASE, Kind.RETURN})
+
 
 @dataclass(frozen=True, slots=True)
 class Effect:
