@@ -61,7 +61,7 @@ def test_what_the_group_would_have_done_anyway_is_taken_off():
 
 
 def test_intervals_hold_the_true_effect_as_often_as_they_say(proving):
-    worlds = 400 if proving else 50
+    worlds = 200 if proving else 50
     held, nothing = defaultdict(int), defaultdict(int)
     for seed in range(worlds):
         with_effect, without = measured(seed, lift=0.1), measured(seed)
