@@ -12,7 +12,7 @@ from onefold.graph.errors import InvalidInput
 from onefold.segments import columns
 from onefold.segments.insight import decision, relations
 from onefold.segments.insight.describe import Asked, describe
-from tests.crowd import END, FRAME, crowd, moment
+from tests.clientele import END, FRAME, crowd, moment
 
 ZONE = "Asia/Kolkata"
 MADE = crowd(seed=7, people=1_500)

@@ -10,7 +10,7 @@ from onefold.graph.errors import NotReady
 from onefold.segments.insight.charts import charts
 from onefold.segments.insight.describe import Asked, describe
 from onefold.segments.insight.report import PAGE, page, write
-from tests.crowd import END, crowd
+from tests.clientele import END, crowd
 
 MADE = crowd(seed=11, people=800)
 INSIGHT = describe(MADE.members, *MADE.tables(), END, Asked(most=8))

@@ -7,7 +7,7 @@ import pytest
 
 from onefold.segments.insight import words
 from onefold.segments.insight.describe import describe
-from tests.crowd import END, crowd
+from tests.clientele import END, crowd
 
 SEGMENTS = {"质量不好": ["质量", "不", "好"], "很失望": ["很", "失望"], "不太满意": ["不", "太", "满意"], "杯": ["杯"]}
 
