@@ -173,7 +173,7 @@ def test_what_the_segment_buys_for_and_how_often():
 
 def test_price_bands_end_where_a_fifth_of_everybodys_orders_does():
     told = INSIGHT.buying.price_bands
-    assert [band.value for band in told] == ["up to 5", "over 5 to 20", "over 20 to 60"]
+    assert [band.value for band in told] == ["up to 5", "over 5 to 20", "over 20"]
     pounds = [r["total"] / 1e6 for r in inside(PURCHASES) if r["currency"] == "GBP"]
     assert [b.orders for b in told] == [sum(p <= 5 for p in pounds), pounds.count(20), pounds.count(60)]
     assert INSIGHT.buying.concentration == max(band.share for band in told)

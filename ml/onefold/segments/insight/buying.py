@@ -123,12 +123,15 @@ def _bands(relations: Relations) -> tuple[Part, ...]:
         return ()
     ends = sorted(set(edges))
     rows = relations.rows(_BANDED, edges=ends)
-    return _parts([(_span(ends[band - 1] if band else None, ends[band]), *counts) for band, *counts in rows])
+    return _parts([(_span(ends, band), *counts) for band, *counts in rows])
 
 
-def _span(start: int | None, end: int) -> str:
-    """``up to 9.99``, and ``over 9.99 to 20`` for what follows."""
-    return f"{'up' if start is None else f'over {_money(start)}'} to {_money(end)}"
+def _span(ends: Sequence[int], band: int) -> str:
+    """``up to 9.99``, ``over 9.99 to 20``, and for the last ``over 20``."""
+    if not band:
+        return f"up to {_money(ends[0])}"
+    most = "" if band == len(ends) - 1 else f" to {_money(ends[band])}"
+    return f"over {_money(ends[band - 1])}{most}"
 
 
 def _money(micros: int) -> str:

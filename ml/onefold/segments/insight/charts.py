@@ -88,7 +88,7 @@ def _buying(insight: Insight) -> list[Chart]:
     made = []
     if bands:
         made.append(Chart("price_bands", "Orders by price band", partial(_parts, f"Order value, {currency}", bands)))
-    if methods:
+    if any(method.value for method in methods):
         made.append(Chart("payment_methods", "Orders by payment method", partial(_parts, "Payment", methods)))
     return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import pyarrow as pa
 
@@ -11,6 +12,9 @@ from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import Instant
 from onefold.segments.insight import buying, decision, health, products, relations, shares, when, words
 from onefold.segments.insight.intervals import FEW, confidence_for
+
+EVENT_PROPERTIES: Final = ("device_type", "os", "rating", "text")
+"""The free properties of events that insight reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def describe(
     ``frame`` has a row for everybody and, as far as they are known, the columns ``age``, ``gender``, ``country``,
     ``region``, ``city``, ``loyalty_tier``, ``price_band``, ``categories``, ``preferred_channel``, ``first_source`` and
     ``labels``; ``orders``, ``lines`` and ``events`` are everybody's, in the columns of
-    :mod:`onefold.segments.columns`, and events with the properties ``device_type``, ``os``, ``rating`` and ``text``.
+    :mod:`onefold.segments.columns`, events with :data:`EVENT_PROPERTIES`.
 
     Raises :class:`InvalidInput` where a table lacks a column, an identity is not in the frame, nobody is in the
     segment, or what is asked makes no sense.
