@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,9 @@ from onefold.graph.ingest import Batch, Writer, ingest
 from onefold.graph.model import Assertion, Assurance, Deletion, IdentifierLink, Item, OperatorMatch
 from onefold.graph.reader import Reader
 from onefold.segments import quality as expected
+from onefold.service import settings
+from onefold.service.cli import quality as command
+from onefold.service.importing.rejects import RejectsFile
 from tests import items as make
 from tests.conftest import Engine
 
@@ -113,3 +118,21 @@ def test_the_assessment_of_a_graph_is_that_of_its_items(writer: Writer, reader: 
     assert {d.source: d.share for d in found.duplicates} == {"crm": 0.5, "web": 0.0}
     assert [(c.trait, c.people, c.conflicting) for c in found.conflicts] == [("city", 1, 1)]
     assert Counter(fresh.age_days for fresh in found.freshness) == {1.0: 2}
+
+
+def test_the_command_tells_the_graph_and_the_rejects(
+    writer: Writer, engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(writer, make.customer("crm:1", "email:a", city="Leeds"), make.event("web:1", of="crm:1"))
+    with RejectsFile(tmp_path / "r.csv") as file:
+        file.add(3, "reader", "BAD_VALUE", "no date", "x")
+    at = engine.endpoint
+    known = settings.load(
+        graph_uri=at.uri, graph_user=at.user, graph_password=at.password or None, graph_database=at.database or None
+    )
+    command.quality(known, [tmp_path / "r.csv"], True)
+    told = json.loads(capsys.readouterr().out)
+    assert [(source["source"], source["known"]["city"]) for source in told["sources"]] == [("crm", 1.0)]
+    assert told["rejects"] == [{"by": "reader", "reason": "BAD_VALUE", "count": 1}]
+    command.quality(known, [], False)
+    assert "People whom records describe: 1, " in capsys.readouterr().out

@@ -60,7 +60,7 @@ def test_quality_is_told_section_by_section():
         [Reject("reader", "BAD_VALUE", 7)],
     )
     lines = [" ".join(line.split()) for line in printed(quality.render, told).splitlines()]
-    assert lines[0] == "2 people whom records describe, as of 2023-11-15 12:00 UTC"
+    assert lines[0] == "People whom records describe: 2, as of 2023-11-15 12:00 UTC"
     for line in (
         "everybody crm web",
         "city 50% 100% 0%",

@@ -50,7 +50,7 @@ def as_json(found: Quality) -> str:
 def render(found: Quality, console: Console) -> None:
     """Prints it, section by section; one that has nothing to say is left out."""
     day = f"{to_datetime(found.as_of):%Y-%m-%d %H:%M} UTC"
-    console.print(f"{found.everybody.of:,} people whom records describe, as of {day}", soft_wrap=True)
+    console.print(f"People whom records describe: {found.everybody.of:,}, as of {day}", soft_wrap=True)
     for title, shown in (
         ("How much is known (share of people, and of each source's records)", _completeness(found)),
         ("How fresh it is", _freshness(found)),
