@@ -45,6 +45,7 @@ COMMANDS = (
     ["cypher"],
     ["verify"],
     ["rebuild"],
+    ["quality"],
     ["doctor"],
     ["policy", "check"],
     ["policy", "schema"],
@@ -164,7 +165,9 @@ def test_a_graph_that_could_not_be_verified_has_an_exit_code_of_its_own(
     assert ran.err.startswith("error: bolt://127.0.0.1:1 does not answer")
 
 
-@pytest.mark.parametrize("command", [["verify"], ["verify", "--json"], ["rebuild"], ["rebuild", "--dry-run"]])
+@pytest.mark.parametrize(
+    "command", [["verify"], ["verify", "--json"], ["rebuild"], ["rebuild", "--dry-run"], ["quality"]]
+)
 def test_where_there_is_no_graph_none_is_made_to_be_looked_at(onefold, command: list[str], tmp_path: Path) -> None:
     ran = onefold(*command, "--data-folder", str(tmp_path / "mistyped"))
     assert (ran.code, ran.out) == (2, "")
