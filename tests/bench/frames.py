@@ -96,9 +96,8 @@ def measure(people: int = PEOPLE) -> list[Ratio]:
             _previewed(generations, catalogue),
             _one_person(generations, catalogue),
         ]
-    print(
-        f"frame of {people:,} people: {total:.0f} s in all, {total - spent.made - spent.bare:.0f} s without the crowd"
-    )
+    alone = total - spent.made - spent.bare
+    print(f"a frame of {people:,} people took {alone:.0f} s to be computed, evaluated and stored")
     return ratios
 
 
