@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from onefold.ml import feature_page, features
-from onefold.segments import catalogue
+from onefold.segments import catalogue, feature_page
 from onefold.segments.catalogue import InvalidCatalogue
 from onefold.segments.check import check
 from onefold.segments.evaluate import compiled
@@ -38,8 +38,7 @@ def test_every_rule_in_the_page_of_rules_is_one() -> None:
         check(rule, shipped())
     of_the_page = [
         *(TypedFeature(key, Type.BOOL) for key in ("a", "b", "vip")),
-        *(TypedFeature(key, Type.TEXT) for key in ("city", "home")),
-        *(TypedFeature(key, Type.INSTANT) for key in ("first_order_at", "last_order_at")),
+        TypedFeature("home", Type.TEXT),
         TypedFeature("interests", Type.TEXTS),
     ]
     vocabulary = Vocabulary({**FEATURES, **by_key(of_the_page)}, EVENT_FIELDS)
