@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onefold.ml import feature_page, features
+from onefold.ml import features
 from onefold.segments import catalogue, feature_page
 from onefold.segments.catalogue import InvalidCatalogue
 from onefold.segments.check import check
