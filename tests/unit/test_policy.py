@@ -278,12 +278,12 @@ def test_what_is_no_policy_at_all_is_an_invalid_policy(text: str) -> None:
     assert complaints(text)
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_their_lines() -> None:
+def test_all_faults_are_told_at_once_in_the_order_of_the_text() -> None:
     text = MINIMAL.replace("0.98", "2").replace("0.5}", "0}").replace("link_threshold: 0.8\n", "") + "version: 4\n"
     assert list(complaints(text)) == [
         "link_threshold (line 1)",
-        "kinds.email.confidence.observed (line 7)",
         "kinds.email.confidence.verified (line 7)",
+        "kinds.email.confidence.observed (line 7)",
         "version (line 9)",
     ]
 

@@ -33,73 +33,136 @@ def read(path: Path, *, error: type[InvalidInput] = InvalidInput) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as err:
         line = content.count(b"\n", 0, err.start)
-        raise error([Violation(_at(str(path), line), "is not valid UTF-8")]) from err
+        raise error([Violation(f"{path} (line {line + 1})", "is not valid UTF-8")]) from err
 
 
-def parse(text: str, model: type[Model], *, name: str, error: type[InvalidInput] = InvalidInput) -> Model:
+def parse(
+    text: str, model: type[Model], *, name: str, error: type[InvalidInput] = InvalidInput, columns: bool = False
+) -> Model:
     """The value that a YAML text describes; ``name`` is what faults of the text as a whole are told of.
 
-    Raises ``error`` with a violation for each fault, line by line, its field as ``kinds.email.limit (line 12)``.
+    Raises ``error`` with a violation for each fault, line by line, its field as ``kinds.email.limit (line 12)``; with
+    ``columns`` as ``kinds.email.limit (line 12, column 5)``.
     A key that is given twice is a fault: the second of two would silently win.
     """
-    root, content, faults = _load(text, name, error)
+    try:
+        root, content, faults = _load(text, name)
+    except _Unreadable as err:
+        raise error([Violation(err.at.shown(columns) if err.at else name, err.rule)]) from err
     try:
         value = model.model_validate(content)
     except ValidationError as err:
         schema = model.model_json_schema()
         faults += [_fault(detail, root, schema) for detail in err.errors()]
-        raise error(_line_by_line(faults)) from err
+        raise error(_line_by_line(faults, columns)) from err
     if faults:
-        raise error(_line_by_line(faults))
+        raise error(_line_by_line(faults, columns))
     return value
 
 
 def locate(text: str, path: Sequence[Step]) -> str:
     """A field of a text that was parsed before, as faults name it: ``items[3] (line 12)``."""
-    place = _place(yaml.compose(text, yaml.SafeLoader), path)
-    return _at(place.path, place.line)
+    return Places(text).of(path).shown(columns=False)
+
+
+class Place(NamedTuple):
+    """Where a field stands in a text; places are in the order of the text."""
+
+    line: int
+    column: int
+    """Both counted from 1."""
+    path: str
+
+    def shown(self, columns: bool) -> str:
+        """As faults name it: ``items[3] (line 12)``, or with the column too."""
+        return f"{self.path} (line {self.line}{f', column {self.column}' if columns else ''})"
+
+
+class Places:
+    """Where the fields of a text stand that was parsed before, and the characters of the texts in it: for files some of
+    whose values are of a language of their own."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._root = yaml.compose(text, yaml.SafeLoader)
+
+    def of(self, path: Sequence[Step], offset: int | None = None) -> Place:
+        """The place of a field; with an offset, that of this character of the field's text."""
+        place, node = _place(self._root, path)
+        if offset is None or not isinstance(node, yaml.ScalarNode):
+            return place
+        index = _source_index(self._text, node, offset)
+        line_start = self._text.rfind("\n", 0, index) + 1
+        return Place(self._text.count("\n", 0, index) + 1, index - line_start + 1, place.path)
+
+
+def _source_index(text: str, node: yaml.ScalarNode, offset: int) -> int:
+    """Where in its source a character of a scalar's value is: past quotes and indentation, each character is the next
+    one of its kind. An escape such as ``\\u00e9`` is passed over with what follows it."""
+    index, end = node.start_mark.index, node.end_mark.index
+    if node.style in ("|", ">"):
+        index = text.index("\n", index)
+    for character, following in zip(node.value[:offset], node.value[1 : offset + 1] + "x", strict=False):
+        index = _found(text, character, index, end) + 1
+        while character.isspace() and not following.isspace() and text[index : index + 1].isspace():
+            index += 1  # indentation, or a line end that is folded into one space
+    return _found(text, node.value[offset : offset + 1], index, end)
+
+
+def _found(text: str, character: str, start: int, end: int) -> int:
+    for index in range(start, end):
+        if text[index] == character or (character.isspace() and text[index].isspace()):
+            return index
+    return min(start, end)
 
 
 class _Fault(NamedTuple):
-    line: int
-    """Counted from 0."""
-    path: str
+    at: Place
     rule: str
 
 
-def _line_by_line(faults: list[_Fault]) -> list[Violation]:
-    return [Violation(_at(path, line), rule) for line, path, rule in sorted(faults)]
+class _Unreadable(Exception):
+    """The text as a whole is nothing that can be looked into."""
+
+    def __init__(self, rule: str, at: Place | None = None) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.at = at
 
 
-def _at(path: str, line: int) -> str:
-    return f"{path} (line {line + 1})"
+def _line_by_line(faults: list[_Fault], columns: bool) -> list[Violation]:
+    return [Violation(fault.at.shown(columns), fault.rule) for fault in sorted(faults)]
+
+
+def _at(path: str, mark: yaml.Mark) -> Place:
+    return Place(mark.line + 1, mark.column + 1, path)
 
 
 # -- text to nodes, which know their lines, and to plain values ------------------------------------------------------
 
 
-def _load(text: str, name: str, error: type[InvalidInput]) -> tuple[yaml.Node, dict[Any, Any], list[_Fault]]:
-    """The text's nodes, its values, and the keys that are given twice."""
+def _load(text: str, name: str) -> tuple[yaml.Node, dict[Any, Any], list[_Fault]]:
+    """The text's nodes, its values, and the keys that are given twice. Raises _Unreadable."""
     if len(text) > MAX_LENGTH:
-        raise error([Violation(name, f"must be at most {MAX_LENGTH} characters long")])
+        raise _Unreadable(f"must be at most {MAX_LENGTH} characters long")
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         if root is None:
-            raise error([Violation(name, "is empty")])
+            raise _Unreadable("is empty")
         faults = list(_given_twice(root))
         content = loader.construct_document(root)
     except yaml.MarkedYAMLError as err:
         mark = err.problem_mark or err.context_mark
-        raise error([Violation(_at(name, mark.line) if mark else name, _in_words(err.problem or ""))]) from err
+        raise _Unreadable(_in_words(err.problem or ""), _at(name, mark) if mark else None) from err
     except ReaderError as err:
-        line = text.count("\n", 0, err.position)
-        rule = f"holds a character that YAML does not allow: U+{err.character:04X}"
-        raise error([Violation(_at(name, line), rule)]) from err
+        before = text[: err.position]
+        at = Place(before.count("\n") + 1, len(before) - before.rfind("\n"), name)
+        raise _Unreadable(f"holds a character that YAML does not allow: U+{err.character:04X}", at) from err
     except (yaml.YAMLError, ValueError, RecursionError) as err:
-        raise error([Violation(name, f"is not valid YAML: {err}")]) from err
+        raise _Unreadable(f"is not valid YAML: {err}") from err
     if not isinstance(content, dict):
-        raise error([Violation(_at(name, root.start_mark.line), "must be a mapping of names to values")])
+        raise _Unreadable("must be a mapping of names to values", _at(name, root.start_mark))
     return root, content, faults
 
 
@@ -137,11 +200,10 @@ def _given_twice(root: yaml.Node) -> Iterator[_Fault]:
             first: dict[str, int] = {}
             for key, value in node.value:
                 here = f"{path}.{key.value}".removeprefix(".")
-                line = key.start_mark.line
                 if key.value in first:
-                    yield _Fault(line, here, f"is given twice, first in line {first[key.value] + 1}")
+                    yield _Fault(_at(here, key.start_mark), f"is given twice, first in line {first[key.value]}")
                 else:
-                    first[key.value] = line
+                    first[key.value] = key.start_mark.line + 1
                     waiting.append((here, value))
 
 
@@ -151,34 +213,30 @@ def _given_twice(root: yaml.Node) -> Iterator[_Fault]:
 def _fault(detail: ErrorDetails, root: yaml.Node, schema: Mapping[str, Any]) -> _Fault:
     # pydantic's own words in a path stand in brackets: "[key]" for the key itself, the name of an alternative.
     steps = [step for step in detail["loc"] if not (isinstance(step, str) and step.startswith("["))]
-    place = _place(root, steps)
-    # A rule on the whole document has no field of its own.
-    return _Fault(place.line, place.path or "the whole", _rule(detail, _known(schema, steps)))
+    place, _ = _place(root, steps)
+    return _Fault(place, _rule(detail, _known(schema, steps)))
 
 
-class _Place(NamedTuple):
-    path: str
-    line: int
-
-
-def _place(root: yaml.Node | None, steps: Sequence[Step]) -> _Place:
-    """The path of a field in words, and its line; for a field that is missing, the line of what lacks it."""
-    path, node, line = "", root, root.start_mark.line if root else 0
+def _place(root: yaml.Node | None, steps: Sequence[Step]) -> tuple[Place, yaml.Node | None]:
+    """The place of a field, and its node; for a field that is missing, the place of what lacks it."""
+    path, node, mark = "", root, root.start_mark if root else None
     for step in steps:
         path += f"[{step}]" if isinstance(node, yaml.SequenceNode) else f".{step}"
-        node, line = _descend(node, step, line)
-    return _Place(path.removeprefix("."), line)
+        node, mark = _descend(node, step, mark)
+    # A rule on the whole document has no field of its own.
+    words = path.removeprefix(".") or "the whole"
+    return _at(words, mark) if mark else Place(1, 1, words), node
 
 
-def _descend(node: yaml.Node | None, step: Step, line: int) -> tuple[yaml.Node | None, int]:
+def _descend(node: yaml.Node | None, step: Step, mark: yaml.Mark | None) -> tuple[yaml.Node | None, yaml.Mark | None]:
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
         child = node.value[step]
-        return child, child.start_mark.line
+        return child, child.start_mark
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value == str(step):
-                return value, key.start_mark.line
-    return None, line
+                return value, key.start_mark
+    return None, mark
 
 
 def _rule(detail: ErrorDetails, known: list[str]) -> str:

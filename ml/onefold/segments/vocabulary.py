@@ -74,7 +74,7 @@ class Vocabulary:
     """By key; None where it is not known which there are, so that any may be asked for."""
 
     def __post_init__(self) -> None:
-        wrong = [key for key in (*self.features, *self.event_fields) if not _KEY.fullmatch(key) or key in _TAKEN]
+        wrong = [key for key in (*self.features, *self.event_fields) if not is_key(key)]
         if wrong:
             words = "must be lower-case letters, digits and underscores, and no word of the rule language"
             raise InvalidInput([Violation(key, words) for key in wrong])
@@ -82,6 +82,11 @@ class Vocabulary:
 
 _KEY: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _TAKEN: Final = (LABELS, SEGMENTS, "true", "false", *RESERVED, *FUNCTIONS)
+
+
+def is_key(word: str) -> bool:
+    """Whether a feature or a field of events may be called so."""
+    return _KEY.fullmatch(word) is not None and word not in _TAKEN
 
 
 def by_key(features: Iterable[TypedFeature]) -> dict[str, TypedFeature]:
@@ -105,6 +110,59 @@ FEATURES: Final = by_key(
         TypedFeature("next_order_at", Type.INSTANT, "", "next_order_at"),
         TypedFeature("identity_confidence", Type.FLOAT, "share", "identity_confidence"),
         TypedFeature("weakest_merge_share", Type.FLOAT, "share", "weakest_merge_share"),
+        *(
+            TypedFeature(key, Type.TEXT)
+            for key in (
+                "gender",
+                "language",
+                "country",
+                "region",
+                "city",
+                "company",
+                "job_title",
+                "loyalty_tier",
+                "first_source",
+                "last_source",
+                "preferred_channel",
+                "top_category",
+                "top_brand",
+            )
+        ),
+        *(
+            TypedFeature(key, Type.INSTANT)
+            for key in ("created_at", "member_since", "first_order_at", "last_order_at", "last_event_at")
+        ),
+        *(TypedFeature(key, Type.TEXTS) for key in ("reachable_by", "sources", "categories")),
+        *(
+            TypedFeature(key, Type.INT, unit)
+            for key, unit in {
+                "birth_year": "year",
+                "age": "years",
+                "loyalty_points": "points",
+                "active_hour": "hour",
+                "purchases": "orders",
+                "purchases_30d": "orders",
+                "reviews": "reviews",
+                "shares": "shares",
+                "referrals": "referrals",
+                "price_band": "band",
+                "clv_score": "score",
+                "recency_score": "score",
+                "frequency_score": "score",
+                "monetary_score": "score",
+            }.items()
+        ),
+        *(
+            TypedFeature(key, Type.FLOAT, unit)
+            for key, unit in {
+                "order_value_ratio": "ratio",
+                "repeat_share": "share",
+                "cart_rate": "share",
+                "bounce_rate": "share",
+                "review_rating": "stars",
+                "comeback": "ratio",
+            }.items()
+        ),
     ]
 )
 """What is on every identity that was scored: the features of :data:`onefold.ml.catalogue.CATALOGUE`, and predictions

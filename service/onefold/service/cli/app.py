@@ -43,6 +43,10 @@ feature_commands = typer.Typer(
 app.add_typer(feature_commands, name="features")
 rules = typer.Typer(help="Conditions on what is known of a person, for segments and labels.", no_args_is_help=True)
 app.add_typer(rules, name="rule")
+catalogues = typer.Typer(
+    help="Labels in their layers, ladders of tiers, segments: a file of rules.", no_args_is_help=True
+)
+app.add_typer(catalogues, name="catalogue")
 models = typer.Typer(help="The trained models, and which of them is in use.", no_args_is_help=True)
 app.add_typer(models, name="model")
 
@@ -74,6 +78,10 @@ Region = Annotated[str, typer.Option(metavar="CC", help="Country of a phone in n
 Horizon = Annotated[
     int | None,
     typer.Option(min=1, max=365, help="Within so many days. Default: the model's longest.", show_default=False),
+]
+CatalogueFile = Annotated[
+    Path | None,
+    typer.Option("--catalogue", metavar="FILE", help="The catalogue. Default: the one that comes with Onefold."),
 ]
 File = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, show_default=False)]
 
@@ -461,6 +469,74 @@ def rule_check(
         raise typer.BadParameter("give a RULE or a --file")
     rule = text if file is None else commands.text_in(file)
     raise typer.Exit(commands.check_text(rule or "", service.now(), json))
+
+
+@rules.command("explain", epilog="Example: onefold rule explain 'orders >= 2 && spend > 100' '{\"orders\": 3}'")
+def rule_explain(
+    text: Annotated[str, typer.Argument(metavar="RULE", show_default=False)],
+    row: Annotated[
+        str,
+        typer.Argument(metavar="ROW", help="What is known of a person, as JSON; - reads it.", show_default=False),
+    ],
+    catalogue: CatalogueFile = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="When it is asked, UTC. Default: now.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what a rule comes to for one person: each clause with its truth and the values that it read."""
+    from onefold.graph.model import to_instant
+    from onefold.service import app as service
+    from onefold.service.cli import rules as commands
+
+    now = service.now() if at is None else to_instant(at.replace(tzinfo=UTC))
+    raise typer.Exit(commands.explain_for(text, sys.stdin.read() if row == "-" else row, catalogue, now, json))
+
+
+@catalogues.command("check", epilog="Example: onefold catalogue check labels.yaml")
+def catalogue_check(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Check a catalogue: all that is wrong with its line and column, or what is in each layer. Its tests are asked."""
+    from onefold.service.cli import catalogue as commands
+
+    raise typer.Exit(commands.check(file, json))
+
+
+@catalogues.command("diff", epilog="Example: onefold catalogue diff labels.yaml new.yaml")
+def catalogue_diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", show_default=False)],
+    new: Annotated[Path, typer.Argument(metavar="NEW", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Say what a new catalogue changes, in words, and which labels and segments that touches."""
+    from onefold.service.cli import catalogue as commands
+
+    commands.compare(old, new, json)
+
+
+@catalogues.command("show", epilog="Example: onefold catalogue show rfm")
+def catalogue_show(
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="A label, ladder, segment or custom feature.")] = "",
+    file: CatalogueFile = None,
+    json: Json = False,
+) -> None:
+    """Show what a catalogue defines, or one definition in full."""
+    from onefold.service.cli import catalogue as commands
+
+    commands.show(file, key, json)
+
+
+@catalogues.command("schema", epilog="Example: onefold catalogue schema > catalogue.schema.json")
+def catalogue_schema() -> None:
+    """Print the JSON schema of a catalogue's file, for editors."""
+    from onefold.service.cli import catalogue as commands
+
+    commands.schema()
 
 
 @feature_commands.command("list", epilog="Example: onefold features list --json")

@@ -1,4 +1,4 @@
-"""``onefold rule``: what a rule says, what it reads, and what it is in SQL and in Cypher."""
+"""``onefold rule``: what a rule says and reads, what it is in SQL and in Cypher, and what it comes to for a person."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from rich.markup import escape
 
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import Instant
-from onefold.segments import statement
+from onefold.segments import catalogue, statement
+from onefold.segments.catalogue import examples
 from onefold.segments.check import Rule, check
+from onefold.segments.evaluate import Explanation, explain
 from onefold.segments.problems import InvalidRule
 from onefold.segments.reads import reads
 from onefold.segments.vocabulary import shipped
@@ -35,6 +37,42 @@ def check_text(text: str, now: Instant, as_json: bool) -> int:
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         terminal.out().print(f"[bold]{name.replace('_', ' '):<18}[/] {escape(shown)}", soft_wrap=True)
     return 0
+
+
+def explain_for(text: str, row_text: str, path: Path | None, now: Instant, as_json: bool) -> int:
+    """Says what a rule comes to for one person, clause by clause, or where it is wrong; gives the exit code.
+
+    ``row_text`` is JSON: values by feature, and under ``labels`` and ``segments`` what the person has. Raises
+    InvalidInput for a row that does not fit the features, and InvalidCatalogue.
+    """
+    known = catalogue.load(path).vocabulary
+    try:
+        rule = check(text, known)
+    except InvalidRule as error:
+        terminal.err().print(escape(error.shown()), soft_wrap=True)
+        return terminal.EXIT_INVALID
+    try:
+        explanation = explain(rule, examples.row_of(json.loads(row_text), known, now), now)
+    except ValueError as error:
+        raise InvalidInput([Violation("ROW", str(error))]) from error
+    if as_json:
+        print(json.dumps(_explained(explanation), ensure_ascii=False))
+        return 0
+    terminal.out().print(f"[bold]{examples.truth_word(explanation.truth)}[/]  {escape(rule.text)}", soft_wrap=True)
+    table = terminal.table(("clause", "is", "for"))
+    for clause in explanation.clauses:
+        said = (clause.text, examples.truth_word(clause.truth), examples.values_said(clause, rule))
+        table.add_row(*map(escape, said))
+    terminal.out().print(table)
+    return 0
+
+
+def _explained(explanation: Explanation) -> dict[str, object]:
+    clauses = [
+        {"clause": each.text, "truth": examples.truth_word(each.truth), "values": dict(each.values)}
+        for each in explanation.clauses
+    ]
+    return {"truth": examples.truth_word(explanation.truth), "clauses": clauses}
 
 
 def text_in(path: Path) -> str:
