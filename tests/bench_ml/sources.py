@@ -15,7 +15,7 @@ from onefold.ml import columns
 RETAIL = Path(__file__).parents[3] / "shared" / "data" / "online_retail.csv.gz"
 """Where Online Retail is, if nobody says otherwise."""
 
-# A line that was cancelled on its own day, in full, never was an order.
+# A line that was cancelled on its own day, in full, never was an order, unless what was billed is asked for.
 _ONLINE_RETAIL = """
     WITH lines AS (
         SELECT *, InvoiceDate::DATE AS day
@@ -31,21 +31,23 @@ _ONLINE_RETAIL = """
         sum(Quantity)::BIGINT AS units,
         count(DISTINCT StockCode) AS products
     FROM lines AS bought
-    WHERE Quantity > 0 AND UnitPrice > 0 AND InvoiceNo NOT LIKE 'C%' AND NOT EXISTS (
+    WHERE Quantity > 0 AND UnitPrice > 0 AND InvoiceNo NOT LIKE 'C%' AND ($as_billed OR NOT EXISTS (
         SELECT 1 FROM lines AS cancelled
         WHERE cancelled.InvoiceNo LIKE 'C%' AND cancelled.CustomerID = bought.CustomerID
             AND cancelled.StockCode = bought.StockCode AND cancelled.day = bought.day
             AND cancelled.Quantity = -bought.Quantity
-    )
+    ))
     GROUP BY CustomerID, InvoiceNo
     ORDER BY identity, placed_at, "order"
 """
 
 
-def online_retail(path: Path) -> pa.Table:
-    """The UCI Machine Learning Repository's "Online Retail" (D. Chen, 2015), one order an invoice."""
+def online_retail(path: Path, as_billed: bool = False) -> pa.Table:
+    """The UCI Machine Learning Repository's "Online Retail" (D. Chen, 2015), one order an invoice; ``as_billed`` with
+    what was cancelled on the same day."""
     with duckdb.connect() as connection:
-        return _table(connection.sql(_ONLINE_RETAIL, params={"path": str(path)}).to_arrow_table(), "GBP")
+        parameters = {"path": str(path), "as_billed": as_billed}
+        return _table(connection.sql(_ONLINE_RETAIL, params=parameters).to_arrow_table(), "GBP")
 
 
 def cdnow() -> pa.Table:

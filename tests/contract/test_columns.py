@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
@@ -13,6 +14,7 @@ from onefold.graph.model import Item, Order, OrderLine, Refund
 from onefold.graph.reader import Reader
 from onefold.graph.subject import Subject
 from onefold.ml import columns as expected
+from onefold.segments import columns as expected_wide
 from tests import items as make
 from tests.conftest import Engine
 
@@ -54,6 +56,43 @@ def test_the_tables_are_what_models_expect(writer: Writer, reader: Reader) -> No
         assert table.num_rows > 0
         assert expected.check(table, schema) == table
         assert expected.check(read(reader, -(1 << 60)), schema).num_rows == 0
+
+
+def test_the_wide_tables_are_what_segments_expect_and_the_same_rows(writer: Writer, reader: Reader) -> None:
+    put(writer, *make.stream(3, 40))
+    for wide, narrow, schema in (
+        (columns.wide_orders, columns.orders, expected_wide.ORDERS),
+        (columns.wide_events, columns.events, expected_wide.EVENTS),
+        (columns.wide_lines, columns.lines, expected_wide.LINES),
+    ):
+        table, plain = wide(reader, NOW + 1), narrow(reader, NOW + 1)
+        assert table.num_rows > 0
+        assert table.schema == schema
+        rows = table.select(plain.schema.names).to_pylist()
+        assert sorted(rows, key=repr) == sorted(plain.to_pylist(), key=repr)
+        some = sorted(set(table.column("identity").to_pylist()))[::2]
+        wanted = [row for row in table.to_pylist() if row["identity"] in some]
+        assert sorted(wide(reader, NOW + 1, some).to_pylist(), key=repr) == sorted(wanted, key=repr)
+
+
+def test_a_wide_row_has_what_models_do_not_read(writer: Writer, reader: Reader) -> None:
+    placed = replace(whole_order(), payment_method="card", utc_offset_minutes=-330)
+    seen = replace(
+        make.event("web:e", of="web:1", at=NOW),
+        utc_offset_minutes=60,
+        properties={"rating": 4, "category": "Yoga", "tags": ("a", "b"), "day": date(2026, 1, 2), "aside": "x"},
+    )
+    put(writer, make.customer("web:1"), placed, seen, replace(seen, event_id="bare", properties={}))
+    (order,) = columns.wide_orders(reader, NOW + 1).to_pylist()
+    assert (order["payment_method"], order["utc_offset_minutes"], order["source"]) == ("card", -330, "shop")
+    lines = columns.wide_lines(reader, NOW + 1).to_pylist()
+    assert [(line["currency"], line["unit_price"]) for line in lines] == [("GBP", 5)] * 3
+    asked = ("category", "rating", "tags", "day", "brand")
+    events = columns.wide_events(reader, NOW + 1, properties=asked).to_pylist()
+    assert {(event["utc_offset_minutes"], event["source"]) for event in events} == {(60, "web")}
+    said = [("category", "Yoga"), ("day", "2026-01-02"), ("rating", "4"), ("tags", '["a", "b"]')]
+    assert sorted(event["properties"] for event in events) == [[], said]
+    assert {str(event["properties"]) for event in columns.wide_events(reader, NOW + 1).to_pylist()} == {"[]"}
 
 
 def test_an_order_is_a_row_with_its_lines_summed_up(writer: Writer, reader: Reader) -> None:

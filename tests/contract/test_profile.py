@@ -27,9 +27,10 @@ from onefold.graph.model import (
     Withdrawal,
 )
 from onefold.graph.network import Edge, Network, network
-from onefold.graph.profile import Activity, Part, Profile, ProfileIdentifier, Spending, TraitValue, read_profile
+from onefold.graph.profile import Activity, Part, Profile, ProfileIdentifier, Spending, read_profile
 from onefold.graph.reader import Reader
 from onefold.graph.subject import Subject
+from onefold.graph.survivorship import TraitValue
 from tests import items as make
 from tests.conftest import Engine
 from tests.worlds import RULES

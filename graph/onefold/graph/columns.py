@@ -3,18 +3,22 @@
 Whom a row belongs to is what the graph says now; what a row says is as of an instant, as far as the graph keeps
 history: refunds do, an order's status does not. ``record`` is what ties a row to a person, so that rows can be
 attributed by another partition: :func:`onefold.ml.columns.attributed`.
+
+The wide tables are for segments and insight: the same rows with columns that models do not read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any, Final
 
 import pyarrow as pa
 
-from onefold.graph.model import Instant
+from onefold.graph.model import PROPERTY_PREFIX, Instant, PropertyValue
 from onefold.graph.reader import Reader
-from onefold.graph.timeline import OWNERS, events_of, orders_of
+from onefold.graph.timeline import OWNERS, events_of, orders_of, properties_of
 
 INSTANT: Final = pa.timestamp("ms", "UTC")
 
@@ -63,7 +67,92 @@ LINES: Final = pa.schema(
 )
 """One row per line of an order; ``product`` is the product's key, ``name`` and ``category`` may be empty."""
 
-_ORDERS: Final = f"""
+PROPERTIES: Final = pa.map_(pa.string(), pa.string())
+"""Free properties by name; a number as JSON writes it, a date as ISO 8601, a list as JSON."""
+
+WIDE_ORDERS: Final = pa.schema(
+    [
+        *(ORDERS.field(name) for name in ("identity", "record", "order", "placed_at")),
+        pa.field("utc_offset_minutes", pa.int32()),
+        *(ORDERS.field(name) for name in ORDERS.names[4:]),
+        pa.field("payment_method", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+    ]
+)
+"""As :data:`ORDERS`; ``utc_offset_minutes`` is what local time was ahead of UTC by where the order was placed,
+``payment_method`` may be empty."""
+
+WIDE_EVENTS: Final = pa.schema(
+    [
+        *(EVENTS.field(name) for name in ("identity", "record", "type", "at")),
+        pa.field("utc_offset_minutes", pa.int32()),
+        EVENTS.field("channel"),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("properties", PROPERTIES, nullable=False),
+    ]
+)
+"""As :data:`EVENTS`, with the free properties that were asked for."""
+
+WIDE_LINES: Final = pa.schema(
+    [
+        *(LINES.field(name) for name in ("identity", "order", "placed_at", "status")),
+        pa.field("currency", pa.string(), nullable=False),
+        *(LINES.field(name) for name in ("product", "name", "category", "quantity")),
+        pa.field("unit_price", pa.int64()),
+    ]
+)
+"""As :data:`LINES`; ``unit_price`` is micros of ``currency``."""
+
+_OF_ORDER: Final = {
+    "record": "record",
+    "order": "o.key",
+    "placed_at": "o.placed_at.epochMillis",
+    "utc_offset_minutes": "o.utc_offset_minutes",
+    "currency": "o.currency",
+    "total": "o.total_micros",
+    "refunds": """COLLECT { MATCH (o)-[:REFUNDED]->(f:Refund) WHERE f.at.epochMillis < $as_of
+      RETURN {at: f.at.epochMillis, amount: f.amount_micros} }""",
+    "lines": "lines",
+    "units": "units",
+    "products": "products",
+    "status": "o.status",
+    "channel": "coalesce(o.channel, '')",
+    "has_coupon": "size(coalesce(o.coupons, [])) > 0",
+    "payment_method": "coalesce(o.payment_method, '')",
+    "source": "o.source",
+}
+
+_OF_LINE: Final = {
+    "order": "o.key",
+    "placed_at": "o.placed_at.epochMillis",
+    "status": "o.status",
+    "currency": "o.currency",
+    "product": "p.key",
+    "name": "p.name",
+    "category": "p.category",
+    "quantity": "l.quantity",
+    "unit_price": "l.unit_price_micros",
+}
+
+_OF_EVENT: Final = {
+    "record": "CASE WHEN n:Device THEN n.key ELSE 'customer:' + n.key END",
+    "type": "e.type",
+    "at": "e.at.epochMillis",
+    "utc_offset_minutes": "e.utc_offset_minutes",
+    "channel": "coalesce(e.channel, '')",
+    "source": "e.source",
+    "properties": "[k IN keys(e) WHERE k IN $properties | [k, e[k]]]",
+}
+"""What a column of the tables is in the graph."""
+
+
+def _collected(schema: pa.Schema, said: Mapping[str, str]) -> str:
+    """The Cypher that gathers an identity's rows; :func:`_table` has the identity from elsewhere."""
+    return f"collect([{', '.join(said[name] for name in schema.names[1:])}])"
+
+
+def _orders(schema: pa.Schema) -> str:
+    return f"""
 {OWNERS}
 {orders_of("true")}
 CALL (placed) {{
@@ -73,38 +162,45 @@ CALL (placed) {{
     MATCH (o)-[l:CONTAINS]->(p:Product)
     RETURN count(*) AS lines, sum(l.quantity) AS units, count(DISTINCT p) AS products
   }}
-  RETURN collect([record, o.key, o.placed_at.epochMillis, o.currency, o.total_micros,
-    COLLECT {{ MATCH (o)-[:REFUNDED]->(f:Refund) WHERE f.at.epochMillis < $as_of
-      RETURN {{at: f.at.epochMillis, amount: f.amount_micros}} }},
-    lines, units, products, o.status, coalesce(o.channel, ''), size(coalesce(o.coupons, [])) > 0]) AS rows
+  RETURN {_collected(schema, _OF_ORDER)} AS rows
 }}
-WITH i, rows WHERE size(rows) > 0
-RETURN i.id, rows
-"""
+{_ROWS}"""
 
-_LINES: Final = f"""
+
+def _lines(schema: pa.Schema) -> str:
+    return f"""
 {OWNERS}
 {orders_of("true")}
 CALL (placed) {{
   UNWIND placed AS p WITH p[0] AS o WHERE o.placed_at.epochMillis < $as_of
   MATCH (o)-[l:CONTAINS]->(p:Product)
-  RETURN collect([o.key, o.placed_at.epochMillis, o.status, p.key, p.name, p.category, l.quantity]) AS rows
+  RETURN {_collected(schema, _OF_LINE)} AS rows
 }}
-WITH i, rows WHERE size(rows) > 0
-RETURN i.id, rows
-"""
+{_ROWS}"""
 
-_EVENTS: Final = f"""
+
+def _events(schema: pa.Schema) -> str:
+    return f"""
 {OWNERS}
 CALL (customers, devices) {{
   {events_of("true")} WHERE e.at.epochMillis < $as_of
-  RETURN collect([CASE WHEN n:Device THEN n.key ELSE 'customer:' + n.key END,
-    e.type, e.at.epochMillis, coalesce(e.channel, '')]) AS rows
+  RETURN {_collected(schema, _OF_EVENT)} AS rows
 }}
+{_ROWS}"""
+
+
+_ROWS: Final = """
 WITH i, rows WHERE size(rows) > 0
 RETURN i.id, rows
 """
 """A row per identity, not per event: the driver takes six times as long over rows as over lists in a row."""
+
+_ORDERS: Final = _orders(ORDERS)
+_LINES: Final = _lines(LINES)
+_EVENTS: Final = _events(EVENTS)
+_WIDE_ORDERS: Final = _orders(WIDE_ORDERS)
+_WIDE_LINES: Final = _lines(WIDE_LINES)
+_WIDE_EVENTS: Final = _events(WIDE_EVENTS)
 
 _ALL: Final = "MATCH (i:Identity)"
 _SOME: Final = "UNWIND $identities AS id MATCH (i:Identity {id: id})"
@@ -140,17 +236,47 @@ def events(reader: Reader, as_of: Instant, identities: Sequence[str] | None = No
     return _table(reader, _EVENTS, EVENTS, as_of, identities)
 
 
+def wide_orders(reader: Reader, as_of: Instant, identities: Sequence[str] | None = None) -> pa.Table:
+    """What :func:`orders` gives, in the columns of :data:`WIDE_ORDERS`."""
+    return _table(reader, _WIDE_ORDERS, WIDE_ORDERS, as_of, identities)
+
+
+def wide_lines(reader: Reader, as_of: Instant, identities: Sequence[str] | None = None) -> pa.Table:
+    """What :func:`lines` gives, in the columns of :data:`WIDE_LINES`."""
+    return _table(reader, _WIDE_LINES, WIDE_LINES, as_of, identities)
+
+
+def wide_events(
+    reader: Reader, as_of: Instant, identities: Sequence[str] | None = None, properties: Collection[str] = ()
+) -> pa.Table:
+    """What :func:`events` gives, in the columns of :data:`WIDE_EVENTS`, with the free properties of these names."""
+    names = [f"{PROPERTY_PREFIX}{name}" for name in properties]
+    return _table(reader, _WIDE_EVENTS, WIDE_EVENTS, as_of, identities, properties=names)
+
+
+def as_text(value: PropertyValue) -> str:
+    """A free property as a value of :data:`PROPERTIES`."""
+    match value:
+        case str():
+            return value
+        case date():
+            return value.isoformat()
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
 def _table(
     reader: Reader,
     body: str,
     schema: pa.Schema,
     as_of: Instant,
     identities: Sequence[str] | None,
+    **parameters: Any,
 ) -> pa.Table:
     if identities is None:
-        found = reader.stream(_ALL + body, batch=_IDENTITIES_AT_ONCE, as_of=as_of)
+        found = reader.stream(_ALL + body, batch=_IDENTITIES_AT_ONCE, as_of=as_of, **parameters)
     else:
-        found = iter(reader.rows(_SOME + body, as_of=as_of, identities=list(identities)))
+        found = iter(reader.rows(_SOME + body, as_of=as_of, identities=list(identities), **parameters))
     return pa.Table.from_batches(_batches(found, schema), schema)
 
 
@@ -167,5 +293,11 @@ def _batches(found: Iterator[Sequence[Any]], schema: pa.Schema) -> Iterator[pa.R
 
 
 def _batch(columns: list[list[Any]], schema: pa.Schema) -> pa.RecordBatch:
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    arrays = [_array(values, field) for values, field in zip(columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(values: list[Any], field: pa.Field) -> pa.Array:
+    if field.type == PROPERTIES:
+        values = [[(k, as_text(v)) for k, v in properties_of(pairs).items()] for pairs in values]
+    return pa.array(values, field.type)

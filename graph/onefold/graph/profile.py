@@ -1,6 +1,6 @@
 """All that is known about a person, in one statement: traits, identifiers, activity, what is recent.
 
-What the graph gives is rows; which of several values is served is decided here, by the policy's survivorship.
+What the graph gives is rows; which of several values is served is decided by :mod:`onefold.graph.survivorship`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from onefold.graph.model import (
     Order,
     PropertyValue,
     RecordName,
-    source_of,
 )
 from onefold.graph.policy import Policy
 from onefold.graph.profile_past import Past
 from onefold.graph.reader import Reader
 from onefold.graph.resolve import Edges, Link, resolve
 from onefold.graph.subject import Subject
+from onefold.graph.survivorship import GoldenTrait, Known, golden_traits, latest_properties
 from onefold.graph.timeline import (
     EVENT_COUNTS,
     NEWEST_EVENTS,
@@ -39,8 +39,6 @@ from onefold.graph.timeline import (
     free_properties,
     order_of,
     orders_of,
-    properties_of,
-    value_of,
 )
 
 RECENT: Final = 10
@@ -61,26 +59,6 @@ class Part(StrEnum):
 
 
 ALL: Final = frozenset(Part)
-
-
-@dataclass(frozen=True, slots=True)
-class TraitValue:
-    """What one record says of a trait."""
-
-    value: PropertyValue
-    record: RecordName
-    observed_at: Instant
-    """When that record was observed."""
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenTrait:
-    """One trait of a person, chosen from what their records say."""
-
-    name: str
-    chosen: TraitValue
-    alternatives: tuple[TraitValue, ...] = ()
-    """The other values, each by the first record that gives it, in the order in which they would be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,13 +246,13 @@ def _rows_then(then: Past, wanted: frozenset[Part]) -> _Rows:
 
 
 def _profile(rows: _Rows, wanted: frozenset[Part], policy: Policy) -> Profile:
-    known = [_Known.of(row) for row in rows.known]
-    traits = _golden_traits(known, policy) if wanted & {Part.TRAITS, Part.COMPLETENESS} else ()
+    known = [Known.of(row) for row in rows.known]
+    traits = golden_traits(known, policy) if wanted & {Part.TRAITS, Part.COMPLETENESS} else ()
     return Profile(
         rows.identity,
         rows.created_at,
         traits=traits if Part.TRAITS in wanted else (),
-        properties=_latest_properties(known) if Part.PROPERTIES in wanted else {},
+        properties=latest_properties(known) if Part.PROPERTIES in wanted else {},
         identifiers=_identifiers(rows.links, rows.foreign_links, rows.devices, policy),
         records=_names(known, rows.guest_orders) if Part.RECORDS in wanted else (),
         activity=_activity(rows.bought, rows.did),
@@ -284,57 +262,7 @@ def _profile(rows: _Rows, wanted: frozenset[Part], policy: Policy) -> Profile:
     )
 
 
-# -- traits and properties -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What one customer record says."""
-
-    record: RecordName
-    observed_at: Instant | None
-    """None for a record that others only spoke of: it says nothing itself."""
-    traits: Mapping[str, PropertyValue]
-    properties: Mapping[str, PropertyValue]
-
-    @classmethod
-    def of(cls, row: Sequence[Any]) -> _Known:
-        key, observed_at, values, properties = row
-        traits = {t: value_of(v) for t, v in zip(TRAITS, values, strict=True) if v is not None}
-        return cls(f"customer:{key}", observed_at, traits, properties_of(properties))
-
-
-def _golden_traits(known: Iterable[_Known], policy: Policy) -> tuple[GoldenTrait, ...]:
-    """Each trait that any record knows: by the policy's preferred sources, then the latest, then the record's name."""
-    values: dict[str, list[TraitValue]] = defaultdict(list)
-    for record in known:
-        for name, value in record.traits.items():
-            values[name].append(TraitValue(value, record.record, record.observed_at or 0))
-    return tuple(_golden(name, values[name], policy) for name in sorted(values))
-
-
-def _golden(name: str, values: list[TraitValue], policy: Policy) -> GoldenTrait:
-    preferred = {source: rank for rank, source in enumerate(policy.preferred_sources(name))}
-
-    def rank(value: TraitValue) -> tuple[int, Instant, RecordName]:
-        return preferred.get(source_of(value.record), len(preferred)), -value.observed_at, value.record
-
-    distinct: dict[PropertyValue, TraitValue] = {}
-    for value in sorted(values, key=rank):
-        distinct.setdefault(value.value, value)
-    chosen, *others = distinct.values()
-    return GoldenTrait(name, chosen, tuple(others))
-
-
-def _latest_properties(known: Iterable[_Known]) -> Mapping[str, PropertyValue]:
-    latest: dict[str, PropertyValue] = {}
-    for record in sorted(known, key=lambda k: (-(k.observed_at or 0), k.record)):
-        for name, value in record.properties.items():
-            latest.setdefault(name, value)
-    return dict(sorted(latest.items()))
-
-
-def _names(known: Iterable[_Known], guest_orders: Iterable[str]) -> tuple[RecordName, ...]:
+def _names(known: Iterable[Known], guest_orders: Iterable[str]) -> tuple[RecordName, ...]:
     return tuple(sorted([k.record for k in known] + [f"order:{key}" for key in guest_orders]))
 
 

@@ -91,7 +91,8 @@ def attributed(rows: pa.Table, partition: pa.Table) -> pa.Table:
 def check(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table, reduced to the schema's columns in their order.
 
-    Raises :class:`InvalidInput` naming every column that is missing, of another type, or empty somewhere.
+    Raises :class:`InvalidInput` naming every column that is missing, of another type, or empty somewhere though the
+    schema does not let it.
     """
     violations = [v for field in schema if (v := _violation(table, field)) is not None]
     if violations:
@@ -105,6 +106,6 @@ def _violation(table: pa.Table, field: pa.Field) -> Violation | None:
     column = table.column(field.name)
     if column.type != field.type:
         return Violation(field.name, f"must be {field.type}, is {column.type}")
-    if column.null_count:
+    if column.null_count and not field.nullable:
         return Violation(field.name, f"must be known in every row, is not in {column.null_count}")
     return None

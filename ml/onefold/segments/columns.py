@@ -93,3 +93,16 @@ EVENTS: Final = pa.schema(
 )
 """One row per event: :data:`onefold.ml.columns.EVENTS` with its source and its free properties, as far as they were
 asked for: ``category``, ``brand``, ``product``, ``price``, ``rating``, ``text``, ``session`` and so on."""
+
+PREDICTIONS: Final = pa.schema(
+    [
+        pa.field("identity", pa.string(), nullable=False),
+        pa.field("churn_probability", pa.float64()),
+        pa.field("expected_orders", pa.float64()),
+        pa.field("predicted_spend_micros", pa.int64()),
+        pa.field("next_order_at", INSTANT),
+        pa.field("identity_confidence", pa.float64()),
+        pa.field("weakest_merge_share", pa.float64()),
+    ]
+)
+"""One row per identity of which anything was predicted (``docs/scores.md``)."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
 from onefold.graph.errors import InvalidInput, Violation
 from onefold.ml import catalogue
 from onefold.segments.functions import FUNCTIONS
+from onefold.segments.person_features import PERSON_FEATURES
 from onefold.segments.tokens import RESERVED
+from onefold.segments.types import Type as Type
 
 LABELS: Final = "labels"
 SEGMENTS: Final = "segments"
@@ -23,24 +24,6 @@ Value = int | float | bool | str | Collection[str]
 Row = Mapping[str, Value | None]
 """What is known of one person, by the keys of features, with :data:`LABELS` and :data:`SEGMENTS`. What is unknown is
 None or missing."""
-
-
-class Type(StrEnum):
-    """What a feature's values are. Any of them may be unknown."""
-
-    INT = "int"
-    FLOAT = "float"
-    DAYS = "days"
-    """A length of time, as a number of days."""
-    TEXT = "text"
-    BOOL = "bool"
-    INSTANT = "instant"
-    TEXTS = "list of text"
-
-    @property
-    def is_number(self) -> bool:
-        """Whether one can reckon with it."""
-        return self in (Type.INT, Type.FLOAT, Type.DAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,72 +84,25 @@ def _of_catalogue(feature: catalogue.Feature) -> TypedFeature:
     return TypedFeature(feature.key, Type.INT if whole else Type.FLOAT, feature.unit)
 
 
+PREDICTIONS: Final = (
+    TypedFeature("churn_probability", Type.FLOAT, "share", "churn_probability"),
+    TypedFeature("expected_orders", Type.FLOAT, "orders", "expected_orders"),
+    TypedFeature("predicted_spend_micros", Type.INT, "micros", "predicted_spend_micros"),
+    TypedFeature("next_order_at", Type.INSTANT, "", "next_order_at"),
+    TypedFeature("identity_confidence", Type.FLOAT, "share", "identity_confidence"),
+    TypedFeature("weakest_merge_share", Type.FLOAT, "share", "weakest_merge_share"),
+)
+"""What is predicted of those who were scored (``docs/scores.md``)."""
+
 FEATURES: Final = by_key(
     [
         *map(_of_catalogue, catalogue.CATALOGUE),
-        TypedFeature("churn_probability", Type.FLOAT, "share", "churn_probability"),
-        TypedFeature("expected_orders", Type.FLOAT, "orders", "expected_orders"),
-        TypedFeature("predicted_spend_micros", Type.INT, "micros", "predicted_spend_micros"),
-        TypedFeature("next_order_at", Type.INSTANT, "", "next_order_at"),
-        TypedFeature("identity_confidence", Type.FLOAT, "share", "identity_confidence"),
-        TypedFeature("weakest_merge_share", Type.FLOAT, "share", "weakest_merge_share"),
-        *(
-            TypedFeature(key, Type.TEXT)
-            for key in (
-                "gender",
-                "language",
-                "country",
-                "region",
-                "city",
-                "company",
-                "job_title",
-                "loyalty_tier",
-                "first_source",
-                "last_source",
-                "preferred_channel",
-                "top_category",
-                "top_brand",
-            )
-        ),
-        *(
-            TypedFeature(key, Type.INSTANT)
-            for key in ("created_at", "member_since", "first_order_at", "last_order_at", "last_event_at")
-        ),
-        *(TypedFeature(key, Type.TEXTS) for key in ("reachable_by", "sources", "categories")),
-        *(
-            TypedFeature(key, Type.INT, unit)
-            for key, unit in {
-                "birth_year": "year",
-                "age": "years",
-                "loyalty_points": "points",
-                "active_hour": "hour",
-                "purchases": "orders",
-                "purchases_30d": "orders",
-                "reviews": "reviews",
-                "shares": "shares",
-                "referrals": "referrals",
-                "price_band": "band",
-                "clv_score": "score",
-                "recency_score": "score",
-                "frequency_score": "score",
-                "monetary_score": "score",
-            }.items()
-        ),
-        *(
-            TypedFeature(key, Type.FLOAT, unit)
-            for key, unit in {
-                "order_value_ratio": "ratio",
-                "repeat_share": "share",
-                "cart_rate": "share",
-                "bounce_rate": "share",
-                "review_rating": "stars",
-                "comeback": "ratio",
-            }.items()
-        ),
+        *PREDICTIONS,
+        *(TypedFeature(feature.key, feature.type, feature.unit) for feature in PERSON_FEATURES),
     ]
 )
-"""What is on every identity that was scored: the features of :data:`onefold.ml.catalogue.CATALOGUE`, and predictions
-(``docs/scores.md``)."""
+"""What a frame knows of everybody, in the order of its columns: the features of :data:`onefold.ml.catalogue.CATALOGUE`,
+:data:`PREDICTIONS`, and :data:`onefold.segments.person_features.PERSON_FEATURES`."""
 
 EVENT_FIELDS: Final = by_key([TypedFeature("channel", Type.TEXT), TypedFeature("category", Type.TEXT)])
 """What can be asked of an event."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from onefold.graph.profile import Activity, GoldenTrait, Profile, ProfileIdentifier, Spending, TraitValue
+from onefold.graph.profile import Activity, Profile, ProfileIdentifier, Spending
 from onefold.graph.resolve import PPM
+from onefold.graph.survivorship import GoldenTrait, TraitValue
 from onefold.graph.timeline import EventFilter
 from onefold.service.convert.items import event_to_proto, order_to_proto, record_to_proto
 from onefold.service.convert.values import (
