@@ -50,7 +50,8 @@ def segment(key: str, rule: str | None = "orders > 1", list: str | None = None, 
 
 def test_what_is_defined_is_read_until_it_is_dropped(writer: Writer, reader: Reader) -> None:
     assert read_definitions(reader) == Definitions()
-    catalogue = StoredCatalogue("catalogue: 1", "abc", NOW)
+    list, _ = write_list(writer, ["customer:web:1"])
+    catalogue = StoredCatalogue("catalogue: 1", "abc", NOW, {"staff": list})
     made = change_definitions(writer, lambda _: Edit(put=[segment("b"), segment("a")], catalogue=catalogue))
     assert read_definitions(reader) == made == Definitions(catalogue, {"a": segment("a"), "b": segment("b")})
     changed = change_definitions(
@@ -59,6 +60,7 @@ def test_what_is_defined_is_read_until_it_is_dropped(writer: Writer, reader: Rea
     assert read_definitions(reader) == changed
     assert changed.segments == {"b": segment("b", etag="2")}
     assert changed.etag != made.etag
+    assert listed_records(reader, changed.lists["staff"]) == {"customer:web:1"}
 
 
 def test_what_is_refused_changes_nothing(writer: Writer, reader: Reader) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import neo4j
+
 from onefold.graph.ingest import Writer, transaction, until_committed
 from onefold.graph.model import Instant, RecordName, split_name
 from onefold.graph.reader import Reader
@@ -27,7 +29,7 @@ _LOCK: Final = "MERGE (c:Catalogue {key: 'current'}) SET c.lock = $lock"
 
 _CATALOGUE: Final = """
 MATCH (c:Catalogue {key: 'current'}) WHERE c.text IS NOT NULL
-RETURN c.text, c.etag, c.updated_at.epochMillis
+RETURN c.text, c.etag, c.updated_at.epochMillis, c.listed, c.lists
 """
 
 _SEGMENTS: Final = """
@@ -38,7 +40,7 @@ RETURN s.key, s.description, s.owner, s.rule, s.list, s.records, s.etag, s.creat
 
 _PUT_CATALOGUE: Final = """
 MATCH (c:Catalogue {key: 'current'})
-SET c.text = $text, c.etag = $etag, c.updated_at = datetime({epochMillis: $at})
+SET c.text = $text, c.etag = $etag, c.updated_at = datetime({epochMillis: $at}), c.listed = $listed, c.lists = $lists
 """
 
 _PUT: Final = """
@@ -113,6 +115,8 @@ class StoredCatalogue:
     text: str
     etag: str
     updated_at: Instant
+    lists: Mapping[str, str] = field(default_factory=dict)
+    """The ids of the lists (:func:`write_list`) of its static segments, by the segment's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,12 @@ class Definitions:
     """None: the one that comes with Onefold."""
     segments: Mapping[str, StoredSegment] = field(default_factory=dict)
     """By key."""
+
+    @property
+    def lists(self) -> Mapping[str, str]:
+        """The id of each segment's list, by the segment's key."""
+        own = {segment.key: segment.list for segment in self.segments.values() if segment.list}
+        return {**(self.catalogue.lists if self.catalogue else {}), **own}
 
     @property
     def etag(self) -> str:
@@ -158,18 +168,15 @@ def change_definitions(
             edit = decide(before)
             after = _edited(before, edit)
             if edit.catalogue is not None:
-                tx.run(
-                    _PUT_CATALOGUE, text=edit.catalogue.text, etag=edit.catalogue.etag, at=edit.catalogue.updated_at
-                ).consume()
+                _put_catalogue(tx, edit.catalogue)
             if edit.put:
                 tx.run(_PUT, rows=[_row(segment) for segment in edit.put]).consume()
             if edit.drop:
                 tx.run(_DROP, rows=sorted(edit.drop)).consume()
-            kept = {s.list for s in after.segments.values() if s.list}
-            dropped = {s.list for s in before.segments.values() if s.list} - kept
-            if edit.put or edit.drop:
-                before_at = writer.clock() - _ORPHANED_MS
-                tx.run(_DROP_PAGES, dropped=sorted(dropped), kept=sorted(kept), before=before_at).consume()
+            kept = {*after.lists.values()}
+            dropped = {*before.lists.values()} - kept
+            orphaned = writer.clock() - _ORPHANED_MS
+            tx.run(_DROP_PAGES, dropped=sorted(dropped), kept=sorted(kept), before=orphaned).consume()
             tx.commit()
         return after
 
@@ -230,12 +237,26 @@ def records_of(reader: Reader, identities: Sequence[str]) -> dict[str, frozenset
 
 
 def _definitions(catalogues: Iterable[Sequence[Any]], segments: Iterable[Sequence[Any]]) -> Definitions:
-    catalogue = next((StoredCatalogue(*row) for row in catalogues), None)
+    catalogue = next(
+        (
+            StoredCatalogue(*row, dict(zip(listed or (), lists or (), strict=True)))
+            for *row, listed, lists in catalogues
+        ),
+        None,
+    )
     found = [
         StoredSegment(key, description or "", owner or "", rule, list, records or 0, *rest)
         for key, description, owner, rule, list, records, *rest in segments
     ]
     return Definitions(catalogue, {segment.key: segment for segment in sorted(found, key=lambda s: s.key)})
+
+
+def _put_catalogue(tx: neo4j.Transaction, catalogue: StoredCatalogue) -> None:
+    listed = sorted(catalogue.lists)
+    tx.run(
+        _PUT_CATALOGUE, text=catalogue.text, etag=catalogue.etag, at=catalogue.updated_at, listed=listed,
+        lists=[catalogue.lists[key] for key in listed],
+    ).consume()  # fmt: skip
 
 
 def _edited(before: Definitions, edit: Edit) -> Definitions:

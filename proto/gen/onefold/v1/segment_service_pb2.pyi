@@ -248,9 +248,7 @@ class Segment(_message.Message):
     MEMBER_COUNT_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """What rules call it: lower-case letters, digits and underscores, beginning with a letter. No label and no other segment
-    has it.
-    """
+    """What rules call it: lower-case letters, digits and underscores, beginning with a letter. No other segment has it."""
     description: _builtins.str
     """What it is for."""
     owner: _builtins.str
@@ -1264,25 +1262,54 @@ class ApplyCatalogueRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ListsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___RecordList: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___RecordList | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TEXT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    LISTS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The catalogue, as YAML. Its static segments name their records in place of a file."""
+    """The catalogue, as YAML."""
     etag: _builtins.str
     """What must be in force now. Absent: whatever is."""
     dry_run: _builtins.bool
     """Whether to only say what would change."""
+    @_builtins.property
+    def lists(self) -> _containers.MessageMap[_builtins.str, Global___RecordList]:
+        """The records of its static segments, by the key of each, in place of the files that it names. Those that are not given
+        stay what they are.
+        """
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         etag: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
+        lists: _abc.Mapping[_builtins.str, Global___RecordList] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "etag", b"etag", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "etag", b"etag", "lists", b"lists", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
