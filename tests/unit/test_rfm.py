@@ -133,7 +133,9 @@ def test_the_ladder_of_the_page_counts_online_retail_as_it_says():
     now = rfm.figures(orders, retail.END, rfm.population(orders, retail.END)).to_pylist()
     then = rfm.figures(orders, cutoff, rfm.population(orders, cutoff)).to_pylist()
     later = set(bought_between(orders, cutoff, cutoff + 60 * DAY))
-    for key, people, share in re.findall(r"^\| `(\w+)` \| ([\d,]+) \| (\d+) % \|$", PAGE.read_text("utf-8"), re.MULTILINE):
+    for key, people, share in re.findall(
+        r"^\| `(\w+)` \| ([\d,]+) \| (\d+) % \|$", PAGE.read_text("utf-8"), re.MULTILINE
+    ):
         assert sum(tier(row) == key for row in now) == int(people.replace(",", ""))
         of_tier = [row["identity"] in later for row in then if tier(row) == key]
         assert round(100 * np.mean(of_tier)) == int(share)

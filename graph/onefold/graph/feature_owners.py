@@ -1,7 +1,7 @@
 """Which features on identities are whose. Scores and frames both bring some, and neither may take away the other's.
 
-``(:FeatureOwner {key, names})`` has the names of the properties that one of them has ever written. What both could write
-is the frames': theirs are computed for everybody, at the same instant.
+``(:FeatureOwner {key, names})`` has the names of the properties that one of them has ever written. What both could
+write is the frames': theirs are computed for everybody, at the same instant.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What a frame says of people, in the graph: features, labels and segments on their identities, so that a query sees what
-the service serves, and the feed of who came into a segment and who left it.
+"""What a frame says of people, in the graph: features, labels and segments on their identities, so that a query sees
+what the service serves, and the feed of who came into a segment and who left it.
 
 Who came and who left is told by what an identity had until the very transaction that changes it. So each change is told
 once, whoever wrote the last frame, however far they came with it. ``docs/segments.md`` tells the properties.
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import neo4j.time
 
-from onefold.graph.feature_owners import FEATURE_PREFIX, Owner, claim, give_up, names_of
+from onefold.graph.feature_owners import Owner, claim, give_up, names_of
 from onefold.graph.identity import located, one
 from onefold.graph.ingest import Writer, transaction, until_committed
 from onefold.graph.model import Instant, to_instant
@@ -39,7 +39,7 @@ WHERE i.frame_left_at IS NULL AND {_NEWEST}
 SET i += $nothing, i.frame_left_at = datetime({{epochMillis: $now}})
 RETURN i.id, before
 """
-"""A retired or erased identity has lost its segments already: which these were, the caller knows from the frame before."""
+"""A retired or erased identity has lost its segments already: the caller knows them from the frame before."""
 
 _LOCK_FEED: Final = """
 MERGE (h:SegmentFeed {key: 'head'}) SET h.lock = $lock RETURN coalesce(h.sequence, 0)
@@ -62,10 +62,6 @@ RETURN c.sequence, c.segment, c.identity, c.kind, c.cause, c.successor, c.at.epo
 """
 
 _READ: Final = located("RETURN i.id, properties(i)")
-
-_WRITTEN: Final = "MATCH (o:FeatureOwner {key: 'frames'}) RETURN o.frame"
-
-_FINISH: Final = "MERGE (o:FeatureOwner {key: 'frames'}) SET o.frame = $frame"
 
 _COUNT: Final = """
 MERGE (c:FrameCount {key: $key})
@@ -185,8 +181,8 @@ def write_rows(
 ) -> frozenset[str]:
     """Put what a frame says on identities, a thousand in a transaction, and into the feed who comes and goes by that.
 
-    Returns the ids of those that took it: identities that were retired or erased meanwhile get nothing, and what is of a
-    later instant stays. The same again changes nothing. Raises as :func:`onefold.graph.ingest.ingest` does: what was
+    Returns the ids of those that took it: identities that were retired or erased meanwhile get nothing, and what is of
+    a later instant stays. The same again changes nothing. Raises as :func:`onefold.graph.ingest.ingest` does: what was
     committed before stays, and may be written again.
     """
     names = {name for row in rows for name in (*row.features, *row.instants)}
@@ -230,24 +226,17 @@ def write_leavers(
     return _in_parts(writer, sorted(leavers, key=lambda leaver: leaver.identity), attempt, seconds)
 
 
-def finish_frame(writer: Writer, frame: str, kept: Collection[str], seconds: float | None = None) -> None:
-    """Say that all of a frame is on the identities, and that its features are ``kept``: whatever else frames wrote has
-    been taken away."""
+def give_up_features(writer: Writer, kept: Collection[str], seconds: float | None = None) -> None:
+    """Say that all identities have been written, with no other properties of frames than those that are ``kept``."""
 
     def attempt(until: float | None) -> None:
-        lock = uuid.uuid4().hex
         with transaction(writer, until) as tx:
-            give_up(tx, Owner.FRAMES, names_of(tx)[Owner.FRAMES] - frozenset(kept), lock)
-            tx.run(_FINISH, frame=frame).consume()
+            dropped = names_of(tx)[Owner.FRAMES] - frozenset(kept)
+            if dropped:
+                give_up(tx, Owner.FRAMES, dropped, uuid.uuid4().hex)
             tx.commit()
 
     until_committed(writer, attempt, seconds)
-
-
-def frame_in_graph(reader: Reader) -> str:
-    """The id of the last frame all of which is on the identities; empty where there is none."""
-    rows = reader.rows(_WRITTEN)
-    return str(rows[0][0] or "") if rows else ""
 
 
 def read_stored(reader: Reader, subject: Subject) -> Stored:
@@ -364,8 +353,3 @@ def _append(tx: neo4j.Transaction, changes: Iterable[Sequence[str | None]], lock
     (end,) = tx.run(_LOCK_FEED, lock=lock).single(strict=True)
     rows = [[sequence, *change] for sequence, change in enumerate(told, start=end + 1)]
     tx.run(_APPEND, rows=rows, sequence=end + len(rows), now=now).consume()
-
-
-def feature_property(key: str) -> str:
-    """The property that holds the feature of this key."""
-    return f"{FEATURE_PREFIX}{key}"

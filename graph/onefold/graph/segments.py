@@ -2,8 +2,8 @@
 
 What a rule may say is not known here: whoever changes definitions sees all of them first, under a lock, and decides.
 
-A list names records, never identities: an identity may merge or split, and its records then say who is meant. It is kept
-in pages, written before the segment that has them, so that no transaction grows with it.
+A list names records, never identities: an identity may merge or split, and its records then say who is meant. It is
+kept in pages, written before the segment that has them, so that no transaction grows with it.
 """
 
 from __future__ import annotations
@@ -158,8 +158,11 @@ def read_definitions(reader: Reader) -> Definitions:
 def change_definitions(
     writer: Writer, decide: Callable[[Definitions], Edit], seconds: float | None = None
 ) -> Definitions:
-    """Have definitions changed as ``decide`` says of those that are there, and nobody else changes them meanwhile; it may
-    be asked again. Returns what they are then. Raises what it raises, and as :func:`onefold.graph.ingest.ingest` does."""
+    """Have definitions changed as ``decide`` says of those that are there; nobody else changes them meanwhile.
+
+    It may be asked again. Returns what they are then. Raises what it raises, and as
+    :func:`onefold.graph.ingest.ingest` does.
+    """
 
     def attempt(until: float | None) -> Definitions:
         with transaction(writer, until) as tx:
@@ -220,7 +223,7 @@ def listed_records(reader: Reader, list: str) -> frozenset[RecordName]:
 
 
 def anchors(reader: Reader, identities: Sequence[str]) -> list[RecordName]:
-    """A record of each identity that has any, to stand for it: its first customer record by name, else its first order."""
+    """A record of each identity that has any, to stand for it: its first customer by name, else its first order."""
     found: list[RecordName] = []
     for start in range(0, len(identities), PAGE):
         for _, customers, orders in reader.rows(_ANCHORS, identities=identities[start : start + PAGE]):

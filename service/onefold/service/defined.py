@@ -62,12 +62,21 @@ class Defined:
             raise NotFound("segment", key, near)
         return self.catalogue.segments[key]
 
+    def rule(self, text: str) -> Rule:
+        """The rule that a text says. Raises InvalidRule."""
+        return check(text, self.vocabulary)
+
     def check(self, text: str, field: str = "rule") -> Rule:
         """The rule that a text says. Raises InvalidInput that begins at ``field``."""
         try:
-            return check(text, self.vocabulary)
+            return self.rule(text)
         except InvalidRule as error:
             raise InvalidInput([Violation(f"{field}: {v.field}", v.rule) for v in error.violations]) from error
+
+    @property
+    def text(self) -> str:
+        """The catalogue in force, as YAML."""
+        return self.stored.catalogue.text if self.stored.catalogue else catalogues.read(None)
 
     def readers(self, key: str) -> tuple[Named, ...]:
         """What reads a segment in its rule."""
@@ -92,16 +101,16 @@ def defined(stored: Definitions) -> Defined:
 class Definer:
     """Knows what is defined, and changes it."""
 
-    def __init__(self, reader: Reader, writer: Writer, on_change: Callable[[], None] = lambda: None) -> None:
-        """``on_change`` is called when this process has changed anything."""
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
-        self._on_change = on_change
+        self.on_change: Callable[[], None] = lambda: None
+        """Is called when this process has changed anything."""
         self._current: Defined | None = None
 
     @property
     def current(self) -> Defined:
-        """What was defined when it was last looked at, which :meth:`look` does. Raises as reading does, the first time."""
+        """What was defined when it was last looked at, by :meth:`look`. Raises as that does, the first time."""
         return self._current or self.look()
 
     def look(self, seconds: float | None = None) -> Defined:
@@ -126,9 +135,7 @@ class Definer:
             if there is not None and rule is not None and there.etag == made.etag:
                 return Edit()
             if there is not None or key in now.file.segments:
-                raise InvalidInput(
-                    [Violation("segment.key", f"there is a segment {key} already: call yours otherwise")]
-                )
+                raise InvalidInput([Violation("segment.key", f"there is a segment {key}: call yours otherwise")])
             edit = Edit(put=[made])
             _check_order(before, edit)
             return edit
@@ -159,8 +166,8 @@ class Definer:
         return self._changed(decide, seconds).stored.segments[key]
 
     def delete(self, key: str, etag: str, seconds: float | None = None) -> None:
-        """Deletes a segment that nothing reads. Raises NotReady, naming what does, NotFound, InvalidInput for one of the
-        catalogue, Conflict unless it has this etag, if one is given."""
+        """Deletes a segment that nothing reads. Raises NotReady, naming what does, NotFound, InvalidInput for one of
+        the catalogue, Conflict unless it has this etag, if one is given."""
 
         def decide(before: Definitions) -> Edit:
             _to_change(before, key, etag)
@@ -217,7 +224,7 @@ class Definer:
 
     def _changed(self, decide: Callable[[Definitions], Edit], seconds: float | None) -> Defined:
         found = self._take(change_definitions(self._writer, decide, seconds))
-        self._on_change()
+        self.on_change()
         return found
 
     def _take(self, stored: Definitions) -> Defined:

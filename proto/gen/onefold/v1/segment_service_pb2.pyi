@@ -1179,25 +1179,21 @@ class ExportSegmentResponse(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
-    PERSON_COUNT_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The bytes that follow."""
-    person_count: _builtins.int
-    """How many people are in the file; in the first message only."""
     @_builtins.property
     def frame(self) -> Global___Frame:
-        """What the file was made from; in the first message only."""
+        """What the file is made from; in the first message only, which has no bytes."""
 
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         frame: Global___Frame | None = ...,
-        person_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "frame", b"frame", "person_count", b"person_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "frame", b"frame"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import repeat
 
 import pyarrow as pa
 import pytest
@@ -11,10 +12,12 @@ from onefold.graph.errors import DeadlineExceeded, InvalidInput, NotReady
 from onefold.segments.check import Rule, check
 from onefold.segments.evaluate import compiled
 from onefold.segments.vocabulary import Type, TypedFeature, Vocabulary, by_key
-from onefold.service.snapshot import About, Overlap, Snapshot
+from onefold.service.live_frame import About, LiveFrame, Overlap
 
 KNOWN = Vocabulary(
-    by_key([TypedFeature("orders", Type.INT), TypedFeature("city", Type.TEXT), TypedFeature("reachable_by", Type.TEXTS)])
+    by_key(
+        [TypedFeature("orders", Type.INT), TypedFeature("city", Type.TEXT), TypedFeature("reachable_by", Type.TEXTS)]
+    )
 )
 ABOUT = About("frame-1", 1_000, 900, 0, "1-abc")
 
@@ -37,16 +40,16 @@ ROWS = [("a", 1, "york", ["x", "y"]), ("b", 5, None, ["y"]), ("c", None, "leeds"
 
 
 @pytest.fixture
-def snapshot() -> Snapshot:
-    return Snapshot(frame(*ROWS), ABOUT)
+def live() -> LiveFrame:
+    return LiveFrame(frame(*ROWS), ABOUT)
 
 
 def rule(text: str) -> Rule:
     return check(text, KNOWN)
 
 
-def test_members_and_who_is_left_open_are_counted(snapshot: Snapshot) -> None:
-    with snapshot.asked() as frame:
+def test_members_and_who_is_left_open_are_counted(live: LiveFrame) -> None:
+    with live.asked() as frame:
         assert frame.about == About("frame-1", 1_000, 900, 4, "1-abc")
         assert frame.count(rule("orders >= 5")) == (2, 1)
         assert frame.count(rule('orders >= 5 && city == "york"')) == (1, 1)
@@ -56,8 +59,8 @@ def test_members_and_who_is_left_open_are_counted(snapshot: Snapshot) -> None:
         assert (truths.count(True), truths.count(None)) == (2, 1)
 
 
-def test_members_come_by_id_page_by_page(snapshot: Snapshot) -> None:
-    with snapshot.asked() as frame:
+def test_members_come_by_id_page_by_page(live: LiveFrame) -> None:
+    with live.asked() as frame:
         everybody = rule("known(orders) || !known(orders)")
         assert frame.page(everybody, "", 3) == ["a", "b", "c"]
         assert frame.page(everybody, "c", 3) == ["d"]
@@ -67,45 +70,44 @@ def test_members_come_by_id_page_by_page(snapshot: Snapshot) -> None:
         assert reached["identity"].to_pylist() == ["a", "c", "d"]
 
 
-def test_overlaps_name_both_and_the_other(snapshot: Snapshot) -> None:
-    with snapshot.asked() as frame:
+def test_overlaps_name_both_and_the_other(live: LiveFrame) -> None:
+    with live.asked() as frame:
         assert frame.overlaps(rule("orders >= 5")) == [Overlap("x", 1, 2), Overlap("y", 1, 3)]
         assert frame.counts().members == {"segment x": 2, "segment y": 3}
 
 
-def test_who_asks_sees_one_moment_while_it_changes(snapshot: Snapshot) -> None:
+def test_who_asks_sees_one_moment_while_it_changes(live: LiveFrame) -> None:
     later = About("frame-2", 2_000, 900, 0, "1-abc")
-    with snapshot.asked() as before:
-        snapshot.change(frame(("a", 7, None, []), ("e", 7, None, ["x"])), ["b"], later)
+    with live.asked() as before:
+        live.change(frame(("a", 7, None, []), ("e", 7, None, ["x"])), ["b"], later)
         assert before.page(rule("orders >= 5"), "", 9) == ["b", "d"]
         assert before.about.id == "frame-1"
-        with snapshot.asked() as after:
+        with live.asked() as after:
             assert after.about == About("frame-2", 2_000, 900, 4, "1-abc")
             assert after.page(rule("orders >= 5"), "", 9) == ["a", "d", "e"]
         assert before.count(rule("orders >= 5")) == (2, 1)
 
 
-def test_what_the_frame_has_not_is_named(snapshot: Snapshot) -> None:
-    with snapshot.asked() as frame:
+def test_what_the_frame_has_not_is_named(live: LiveFrame) -> None:
+    with live.asked() as frame:
         with pytest.raises(NotReady, match="count_events"):
             frame.count(rule('count_events("view", 30d) > 1'))
         with pytest.raises(InvalidInput, match="did you mean orders"):
             frame.rows(rule("orders > 1"), ["ordrs"])
     with pytest.raises(InvalidInput, match="labels, segments"):
-        Snapshot(pa.table({"identity": ["a"]}), ABOUT)
+        LiveFrame(pa.table({"identity": ["a"]}), ABOUT)
 
 
 def test_an_empty_frame_is_asked_like_any_other() -> None:
-    with Snapshot(frame(), ABOUT).asked() as empty:
+    with LiveFrame(frame(), ABOUT).asked() as empty:
         assert empty.count(rule("orders >= 5")) == (0, 0)
         assert empty.rows(rule("orders >= 5")).read_all().num_rows == 0
 
 
 def test_a_deadline_ends_what_takes_too_long() -> None:
     many = frame(*((f"{n:06}", n, None, ["x"]) for n in range(50_000)))
-    snapshot = Snapshot(many, ABOUT)
+    live = LiveFrame(many, ABOUT)
     began = time.monotonic()
-    with pytest.raises(DeadlineExceeded), snapshot.asked(0.2) as asked:
-        while True:
-            asked.overlaps(rule("orders >= 5"))
+    with pytest.raises(DeadlineExceeded), live.asked(0.2) as asked:
+        list(map(asked.overlaps, repeat(rule("orders >= 5"))))
     assert time.monotonic() - began < 5

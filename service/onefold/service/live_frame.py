@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import duckdb
@@ -57,7 +57,7 @@ class Overlap:
     """In the other segment."""
 
 
-class Snapshot:
+class LiveFrame:
     """A frame. Raises InvalidInput where the table has no column ``identity``, ``labels`` and ``segments``."""
 
     def __init__(self, frame: pa.Table, about: About) -> None:
@@ -68,8 +68,10 @@ class Snapshot:
         self._root.execute("SET enable_progress_bar = false")
         self._root.from_arrow(frame).create("frame")
         self._root.execute("CREATE TABLE about (id VARCHAR, as_of BIGINT, created_at BIGINT, catalogue VARCHAR)")
-        self._about(self._root, about)
+        self._write_about(self._root, about)
         self.columns: Final = frozenset(frame.column_names)
+        self.about = replace(about, people=len(frame))
+        """Which frame it is by now; who asks more than that is told with the answer."""
 
     def change(self, rows: pa.Table, gone: Collection[str], about: About) -> None:
         """Put these rows in the place of those of the same people, and take out who is gone."""
@@ -81,13 +83,15 @@ class Snapshot:
             connection.execute(f"DELETE FROM frame WHERE {IDENTITY} IN (SELECT {IDENTITY} FROM leaving)")
             connection.execute("INSERT INTO frame BY NAME SELECT * FROM coming")
             connection.execute("DELETE FROM about")
-            self._about(connection, about)
+            self._write_about(connection, about)
+            ((people,),) = connection.execute("SELECT count(*) FROM frame").fetchall()
             connection.commit()
+            self.about = replace(about, people=people)
 
     @contextmanager
     def asked(self, seconds: float | None = None) -> Iterator[Asking]:
-        """The frame as it is at this moment, for as long as the ``with`` lasts, but ``seconds`` at most: DeadlineExceeded
-        is raised by what is asked then."""
+        """The frame as it is at this moment, for as long as the ``with`` lasts; what is asked after ``seconds`` raises
+        DeadlineExceeded."""
         with self._root.cursor() as connection:
             timer = threading.Timer(seconds, connection.interrupt) if seconds is not None else None
             if timer is not None:
@@ -105,7 +109,7 @@ class Snapshot:
                     connection.rollback()
 
     @staticmethod
-    def _about(connection: duckdb.DuckDBPyConnection, about: About) -> None:
+    def _write_about(connection: duckdb.DuckDBPyConnection, about: About) -> None:
         said = [about.id, about.as_of, about.created_at, about.catalogue]
         connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", said)
 
@@ -126,7 +130,8 @@ class Asking:
         """How many a rule is true of, and how many it is left open of."""
         said = self._where(rule)
         text = f"""
-            SELECT count(*) FILTER (truth), count(*) FILTER (truth IS NULL) FROM (SELECT {said.text} AS truth FROM frame)
+            SELECT count(*) FILTER (truth), count(*) FILTER (truth IS NULL)
+            FROM (SELECT {said.text} AS truth FROM frame)
         """
         ((members, unknown),) = self._all(text, said.parameters)
         return int(members), int(unknown)
