@@ -77,7 +77,7 @@ WINDOWS: Final = tuple(
             'count_events("view", category == "YOGA" || channel in ["app", "Store"], 7d)',
             'count_events("shop.view", !(price > 12.5) && known(category))',
             'count_events("view", is_new && pieces + 1 > 2, 90d)',
-            'count_events("cart", price * pieces >= 20, 12h)',
+            'count_events("cart", price * pieces >= 12, 2001h)',
             'count_events("never")',
         ),
     )

@@ -12,7 +12,7 @@ from onefold.segments.measure import DAYS, PLAIN, Measure
 from onefold.segments.parse import parse
 from onefold.segments.printing import text_of
 from onefold.segments.problems import InvalidRule, Problem, did_you_mean
-from onefold.segments.reads import reads
+from onefold.segments.reads import has_clock, reads
 from onefold.segments.tree import (
     And,
     Arithmetic,
@@ -248,10 +248,10 @@ def _incomparable(node: Comparison, left: _Sort, right: _Sort) -> str | None:
         return f"{_units(left, right)} can't be compared"
     if _is_constant(node):
         return "this is always the same: compare a feature"
-    if _has_clock(node) and node.operator in ("==", "!="):
+    if has_clock(node) and node.operator in ("==", "!="):
         return "time goes on by milliseconds: compare days_since by <, <=, > or >="
     limits = [side.value for side in (node.left, node.right) if isinstance(side, Number)]
-    if _has_clock(node) and any(abs(limit) > MAX_DAYS_SINCE for limit in limits):
+    if has_clock(node) and any(abs(limit) > MAX_DAYS_SINCE for limit in limits):
         return f"days_since may be compared with {MAX_DAYS_SINCE:,} days at most"
     return None
 
@@ -266,10 +266,6 @@ def _units(a: _Sort, b: _Sort) -> str:
 
 def _is_constant(node: Node) -> bool:
     return not isinstance(node, Name | CountEvents) and all(map(_is_constant, children(node)))
-
-
-def _has_clock(node: Node) -> bool:
-    return isinstance(node, DaysSince) or any(map(_has_clock, children(node)))
 
 
 def _has_division(node: Node) -> bool:

@@ -113,10 +113,10 @@ PERSON_FEATURES: Final[tuple[PersonFeature, ...]] = (
     ),
     PersonFeature(
         "reachable_by", Type.TEXTS, "", "kinds of identifiers by which nobody else is known", Source.PEOPLE,
-        "reachable_by",
+        "list_sort(reachable_by)",
     ),
     PersonFeature(
-        "sources", Type.TEXTS, "", "sources that have a record of the person", Source.PEOPLE, "sources"
+        "sources", Type.TEXTS, "", "sources that have a record of the person", Source.PEOPLE, "list_sort(sources)"
     ),
     PersonFeature(
         "created_at", Type.INSTANT, "", "since when there is an identity", Source.PEOPLE, "epoch_ms(created_at)"
@@ -137,6 +137,7 @@ PERSON_FEATURES: Final[tuple[PersonFeature, ...]] = (
     _score("frequency_score", "1 to 5 for how many purchases there are"),
     _score("monetary_score", "1 to 5 for how much was spent"),
     PersonFeature("last_event_at", Type.INSTANT, "", "last event", Source.EVENTS, 'max("at")'),
+    _count("events", "events", "events in all", Source.EVENTS, "count(*)"),
     _count("reviews", "reviews", "reviews written", Source.EVENTS, "count(*) FILTER (reviewed)"),
     PersonFeature(
         "review_rating", Type.FLOAT, "stars", "mean rating of the reviews that have one", Source.EVENTS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from onefold.graph.errors import InvalidInput, Violation
-from onefold.segments.tree import CountEvents, HasLabel, InSegment, Name, Node, children
+from onefold.segments.tree import CountEvents, DaysSince, HasLabel, InSegment, Name, Node, children
 
 
 class Named(NamedTuple):
@@ -52,6 +52,11 @@ def reads(tree: Node) -> Reads:
             case _:
                 todo += reversed(children(node))
     return Reads(tuple(features), tuple(windows), tuple(named))
+
+
+def has_clock(node: Node) -> bool:
+    """Whether time alone may change what a rule, or a part of one, comes to."""
+    return isinstance(node, DaysSince) or any(map(has_clock, children(node)))
 
 
 def evaluation_order(rules: Mapping[Named, Node]) -> list[Named]:
