@@ -36,8 +36,8 @@ class World:
         return self.framing
 
     def put(self, *items: Item) -> list[Outcome]:
-        outcomes = ingest(self.writer, [Batch(items)])[0]
-        assert not isinstance(outcomes, Exception)
+        (outcomes,) = ingest(self.writer, [Batch(items)])
+        assert isinstance(outcomes, list)
         self.framing.touch(id for o in outcomes for id in (o.identity, o.identity_before))
         return outcomes
 

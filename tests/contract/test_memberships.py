@@ -47,7 +47,9 @@ def reader(writer: Writer) -> Reader:
 
 
 def put(writer: Writer, *items: Item) -> list[Outcome]:
-    return ingest(writer, [Batch(items)])[0]
+    (outcomes,) = ingest(writer, [Batch(items)])
+    assert isinstance(outcomes, list)
+    return outcomes
 
 
 def two(writer: Writer) -> tuple[str, str]:

@@ -41,7 +41,9 @@ def reader(writer: Writer) -> Reader:
 
 
 def put(writer: Writer, *items: Item) -> list[Outcome]:
-    return ingest(writer, [Batch(items)])[0]
+    (outcomes,) = ingest(writer, [Batch(items)])
+    assert isinstance(outcomes, list)
+    return outcomes
 
 
 def segment(key: str, rule: str | None = "orders > 1", list: str | None = None, etag: str = "1") -> StoredSegment:

@@ -36,9 +36,9 @@ def shop(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         server.set_ready(True)
         channel = resources.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
         shop = Client(channel, engine, given)
-        ingest(shop, *(make.customer(f"web:{n}", email=f"p{n}@example.org") for n in range(5)))
-        ingest(shop, *(make.order(f"shop:{n}", customer="web:0") for n in range(3)))
-        ingest(shop, make.order("shop:9", customer="web:1"))
+        ingest(shop, *(make.customer(f"web:{n}", f"email:p{n}@example.org") for n in range(5)))
+        ingest(shop, *(make.order(f"shop:{n}", of="web:0") for n in range(3)))
+        ingest(shop, make.order("shop:9", of="web:1"))
         shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=pb.Segment(key="buyers", rule=BUYERS)))
         until(lambda: count(shop, "buyers") == 1)
         yield shop
@@ -61,14 +61,12 @@ def count(shop: Client, key: str) -> int:
     request = pb.PreviewSegmentRequest(group=pb.Group(rule=f'in_segment("{key}")'))
     try:
         return int(shop.segment.PreviewSegment(request).member_count)
-    except grpc.RpcError as error:
-        assert error.code() in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT), error
+    except grpc.RpcError:  # no frame yet, or no such segment
         return -1
 
 
 def who(name: str) -> identity_pb2.Subject:
-    source, _, id = name.partition(":")
-    return identity_pb2.Subject(customer=record_pb2.CustomerKey(source=source, source_id=id))
+    return identity_pb2.Subject(customer=make.key(name))
 
 
 def refused(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
@@ -164,9 +162,7 @@ def test_a_segment_is_made_changed_and_deleted(shop: Client) -> None:
     assert (made.rule, made.member_count, made.source) == ("purchases >= 1", 2, pb.SEGMENT_SOURCE_STORED)
     again = shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=wanted))
     assert (again.etag, again.create_time) == (made.etag, made.create_time)
-    shop.segment.CreateSegment(
-        pb.CreateSegmentRequest(segment=pb.Segment(key="reader", rule='!in_segment("some")'))
-    )
+    shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=pb.Segment(key="reader", rule='!in_segment("some")')))
     code, words = refused(lambda: shop.segment.DeleteSegment(pb.DeleteSegmentRequest(key="some")))
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert "segment reader" in words
@@ -200,7 +196,7 @@ def test_a_segment_is_made_changed_and_deleted(shop: Client) -> None:
         (pb.Segment(key="bad", rule="ordrs > 1"), "did you mean orders?"),
         (pb.Segment(key="Bad", rule="orders > 1"), "segment.key"),
         (pb.Segment(key="bad"), "must have one of rule, records"),
-        (pb.Segment(key="bad", rule='in_segment("bad")'), "comes back to itself"),
+        (pb.Segment(key="bad", rule='in_segment("bad")'), "there is no segment bad"),
         (pb.Segment(key="about_to_leave", rule="orders > 1"), "call yours otherwise"),
         (pb.Segment(key="bad", records=pb.RecordList(records=["17"])), "customer:SOURCE:ID"),
     ],
@@ -223,7 +219,7 @@ def test_a_snapshot_holds_on_to_whom_it_had(shop: Client) -> None:
 def test_entries_are_watched_and_followed_on(shop: Client) -> None:
     watching = shop.segment.WatchSegment(pb.WatchSegmentRequest(segments=["buyers"]), timeout=60)
     place = next(watching).sequence
-    ingest(shop, make.order("shop:10", customer="web:1"))
+    ingest(shop, make.order("shop:10", of="web:1"))
     changes = next(message for message in watching if message.changes).changes
     watching.cancel()
     assert [(c.segment, c.kind, c.cause) for c in changes] == [

@@ -88,6 +88,12 @@ def test_who_asks_sees_one_moment_while_it_changes(live: LiveFrame) -> None:
         assert before.count(rule("orders >= 5")) == (2, 1)
 
 
+def test_one_person_is_read_as_rules_read_them(live: LiveFrame) -> None:
+    with live.asked() as frame:
+        assert frame.row("b", rule("orders >= 5")) == {"orders": 5, "labels": [], "segments": ["y"]}
+        assert frame.row("z", rule("orders >= 5")) is None
+
+
 def test_what_the_frame_has_not_is_named(live: LiveFrame) -> None:
     with live.asked() as frame:
         with pytest.raises(NotReady, match="count_events"):

@@ -242,8 +242,8 @@ def records_of(reader: Reader, identities: Sequence[str]) -> dict[str, frozenset
 def _definitions(catalogues: Iterable[Sequence[Any]], segments: Iterable[Sequence[Any]]) -> Definitions:
     catalogue = next(
         (
-            StoredCatalogue(*row, dict(zip(listed or (), lists or (), strict=True)))
-            for *row, listed, lists in catalogues
+            StoredCatalogue(text, etag, updated_at, dict(zip(listed or (), lists or (), strict=True)))
+            for text, etag, updated_at, listed, lists in catalogues
         ),
         None,
     )

@@ -22,7 +22,7 @@ from onefold.graph.model import Instant
 from onefold.segments import statement
 from onefold.segments.check import Rule
 from onefold.segments.problems import did_you_mean
-from onefold.segments.vocabulary import LABELS, SEGMENTS
+from onefold.segments.vocabulary import LABELS, SEGMENTS, Row, Type
 
 IDENTITY: Final = "identity"
 REACHABLE: Final = "reachable_by"
@@ -87,6 +87,10 @@ class LiveFrame:
             ((people,),) = connection.execute("SELECT count(*) FROM frame").fetchall()
             connection.commit()
             self.about = replace(about, people=people)
+
+    def check(self, rule: Rule) -> None:
+        """Raises NotReady for a feature that the frame has not."""
+        _check_columns(rule, self.columns)
 
     @contextmanager
     def asked(self, seconds: float | None = None) -> Iterator[Asking]:
@@ -206,10 +210,20 @@ class Asking:
         if self._until is not None and time.monotonic() >= self._until:
             raise _too_late()
 
+    def row(self, identity: str, rule: Rule) -> Row | None:
+        """What is known of one person, as far as a rule reads it; None of who is not in the frame."""
+        _check_columns(rule, self._columns)
+        table = self.people([identity], [*rule.features, LABELS, SEGMENTS])
+        if not len(table):
+            return None
+        instants = [name for name, feature in rule.features.items() if feature.type is Type.INSTANT]
+        for name in instants:
+            table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.int64()))
+        row: Row = table.to_pylist()[0]
+        return row
+
     def _where(self, rule: Rule) -> statement.Statement:
-        """Raises NotReady for a feature that the frame has not: it was defined since."""
-        if missing := sorted(set(rule.features) - set(self._columns)):
-            raise NotReady(missing[0], "is not in the frame yet: save what asks for it, and the next frame has it")
+        _check_columns(rule, self._columns)
         return statement.duckdb(rule, self.about.as_of)
 
     def _reachable(self, kind: str) -> str:
@@ -218,6 +232,12 @@ class Asking:
         if REACHABLE not in self._columns:
             raise NotReady(REACHABLE, "is not in the frame")
         return f" AND list_contains({REACHABLE}, $reach)"
+
+
+def _check_columns(rule: Rule, columns: Collection[str]) -> None:
+    """Raises NotReady for a feature that the frame has not: it was defined since."""
+    if missing := sorted(set(rule.features) - set(columns)):
+        raise NotReady(missing[0], "is not in the frame yet: save what asks for it, and the next frame has it")
 
 
 def _too_late() -> DeadlineExceeded:

@@ -206,12 +206,18 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
     ) -> pb.CheckMembershipResponse:
         """Whether a person is in, and what each clause came to, by what is on their identity."""
         rule = self._rule(request.group)
-        about = self._framing.current.about
+        live = self._framing.current
+        live.check(rule)
+        about, seconds = live.about, deadline(context)
         subject = convert.parse_subject(request.subject, self._reader.policy)
-        stored = read_stored(self._reader.within(deadline(context)), subject)
-        if not stored.frame:
-            raise NotReady(f"identity {stored.identity}", "is in no frame (yet): it is new, or only known by a device")
-        explanation = explain(rule, _row(stored, rule), about.as_of)
+        stored = read_stored(self._reader.within(seconds), subject)
+        row: Row | None = _row(stored, rule)
+        if not stored.frame:  # the frame may be there and not yet on identities
+            with live.asked(seconds) as frame:
+                about, row = frame.about, frame.row(stored.identity, rule)
+        if row is None:
+            raise NotReady(f"identity {stored.identity}", "is in no frame yet: it is new, or only known by a device")
+        explanation = explain(rule, row, about.as_of)
         return convert.membership_to_proto(stored.identity, explanation, rule, about)
 
     def WatchSegment(  # noqa: N802
