@@ -476,11 +476,18 @@ def _list(built: _Built, key: str) -> str | None:
 
 def _gone(old: pa.Table, new: pa.Table, touched: _Touched) -> list[Leaver]:
     """Who was there and is no more."""
-    here = set(new[IDENTITY].to_pylist())
+    text = f"""
+        SELECT {IDENTITY}, {SEGMENTS} FROM old_rows ANTI JOIN new_rows USING ({IDENTITY}) ORDER BY {IDENTITY}
+    """
+    found = query(text, {"old_rows": old.select([IDENTITY, SEGMENTS]), "new_rows": new.select([IDENTITY])})
     return [
-        Leaver(id, segments or (), touched.causes.get(id, Cause.DATA), touched.successors.get(id, ""))
-        for id, segments in zip(old[IDENTITY].to_pylist(), old[SEGMENTS].to_pylist(), strict=True)
-        if id not in here
+        Leaver(
+            row[IDENTITY],
+            row[SEGMENTS],
+            touched.causes.get(row[IDENTITY], Cause.DATA),
+            touched.successors.get(row[IDENTITY], ""),
+        )
+        for row in found.to_pylist()
     ]
 
 
