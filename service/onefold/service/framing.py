@@ -43,7 +43,7 @@ from onefold.segments.frame import evaluated
 from onefold.segments.generations import FrameId, Generations
 from onefold.segments.query import query
 from onefold.segments.reads import Named
-from onefold.segments.vocabulary import LABELS, SEGMENTS, TypedFeature
+from onefold.segments.vocabulary import LABELS, SEGMENTS, Type, TypedFeature
 from onefold.service.defined import Defined, Definer
 from onefold.service.live_frame import IDENTITY, About, LiveFrame
 
@@ -494,7 +494,7 @@ def _gone(old: pa.Table, new: pa.Table, touched: _Touched) -> list[Leaver]:
 def _features_of(names: Iterable[str], defined: Defined) -> list[TypedFeature]:
     """The features among columns that frames write to identities: predictions are there already."""
     known: Mapping[str, TypedFeature] = defined.vocabulary.features
-    found = [known.get(name) or TypedFeature(name, features.Type.INT) for name in names if name not in _OWN]
+    found = [known.get(name) or TypedFeature(name, Type.INT) for name in names if name not in _OWN]
     return [each for each in found if each.property == f"f_{each.key}"]
 
 
@@ -507,8 +507,8 @@ def _features_names(frame: pa.Table | None, defined: Defined) -> list[str]:
 
 def _framed(rows: pa.Table, known: Sequence[TypedFeature]) -> Iterator[FramedRow]:
     """The rows as they are written to identities."""
-    instants = [each for each in known if each.type is features.Type.INSTANT]
-    plain = [each for each in known if each.type is not features.Type.INSTANT]
+    instants = [each for each in known if each.type is Type.INSTANT]
+    plain = [each for each in known if each.type is not Type.INSTANT]
     values = {each.key: rows[each.key].to_pylist() for each in plain}
     moments = {each.key: rows[each.key].cast(pa.int64()).to_pylist() for each in instants}
     lists: dict[str, list[Any]] = {name: rows[name].to_pylist() for name in (IDENTITY, LABELS, SEGMENTS)}

@@ -100,7 +100,8 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         has = wanted.WhichOneof("definition")
         if {"rule", "records"} & named and has is None and paths - {"*"}:
             raise InvalidInput([Violation("segment.definition", "must have what the mask names")])
-        changes = {name: getattr(wanted, name) for name in ("description", "owner") if name in named}
+        said: dict[str, str] = {"description": wanted.description, "owner": wanted.owner}
+        changes = {name: value for name, value in said.items() if name in named}
         if has == "rule" and "rule" in named:
             changes["rule"] = wanted.rule
         records = wanted.records.records if has == "records" and "records" in named else ()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
 from onefold.graph.memberships import SegmentChange, SegmentStretch
 from onefold.graph.model import Instant
@@ -114,7 +114,7 @@ def _values(values: Mapping[str, Any], rule: Rule) -> dict[str, Value]:
         message = Value()
         match value:
             case None:
-                message.null_value = 0
+                message.null_value = NULL_VALUE
             case bool():
                 message.bool_value = value
             case int() | float() if rule.features[name].type is Type.INSTANT:
