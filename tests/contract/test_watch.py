@@ -16,7 +16,7 @@ from onefold.graph.ingest import Batch, Outcome, Writer, ingest
 from onefold.graph.model import Item, OperatorBan
 from onefold.graph.reader import Reader
 from onefold.graph.watch import MOVES_SHOWN, Stretch, end_of_log, read_on
-from onefold.service.feed import Feed
+from onefold.service.feed import IDENTITIES, Feed
 from tests import items as make
 from tests.conftest import Engine
 
@@ -33,7 +33,7 @@ def reader(writer: Writer) -> Reader:
 
 @pytest.fixture
 def feed(reader: Reader) -> Iterator[Feed]:
-    feed = Feed(reader, heartbeat_seconds=0.3, lag_seconds=0.2)
+    feed = Feed(reader, IDENTITIES, heartbeat_seconds=0.3, lag_seconds=0.2)
     yield feed
     feed.close()
 
@@ -99,7 +99,7 @@ def test_a_place_beyond_the_end_is_refused_but_not_before_a_follower_may_have_ca
     assert [v.field for v in caught.value.violations] == ["after_sequence"]
     late = threading.Timer(0.05, put, (writer, make.customer("web:2")))
     late.start()
-    patient = Feed(make.reader(writer), lag_seconds=10)
+    patient = Feed(make.reader(writer), IDENTITIES, lag_seconds=10)
     assert next(patient.watch(2, (), always)).sequence == 2
     late.join()
 

@@ -19,6 +19,7 @@ from onefold.v1 import (
     identity_service_pb2_grpc,
     prediction_service_pb2_grpc,
     profile_service_pb2_grpc,
+    segment_service_pb2_grpc,
 )
 from tests.conftest import Engine
 from tests.engines import empty
@@ -34,6 +35,7 @@ class Client:
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(channel)
         self.profile = profile_service_pb2_grpc.ProfileServiceStub(channel)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        self.segment = segment_service_pb2_grpc.SegmentServiceStub(channel)
         self.audit = audit_service_pb2_grpc.AuditServiceStub(channel)
         self.operations = operations_pb2_grpc.OperationsStub(channel)
 
@@ -55,8 +57,7 @@ def settings(endpoint: Endpoint, folder: Path, **given: object) -> Settings:
         graph_password=SecretStr(endpoint.password),
         graph_database=endpoint.database,
         graph_turns=endpoint.turns or None,
-        metrics_port=0,
-        **given,
+        **{"metrics_port": 0, "frame_minutes": 0, **given},
     )
 
 

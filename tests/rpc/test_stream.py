@@ -19,7 +19,7 @@ from onefold.graph.lane import WriterLanes
 from onefold.graph.model import Customer
 from onefold.graph.reader import Reader
 from onefold.service import wire
-from onefold.service.feed import Feed
+from onefold.service.feed import IDENTITIES, Feed
 from onefold.service.identity_servicer import IdentityServicer
 from onefold.service.server import Server, Service
 from onefold.service.settings import Settings
@@ -57,7 +57,7 @@ def serving(commits: Commits, **settings: Any) -> Iterator[tuple[WriterLanes, An
     reader = Reader(cast(Any, None), "", policy.load())  # no call here reads
     service = Service(
         identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
-        IdentityServicer(lanes, reader, Feed(reader), items_in_flight=2 * (IN_FLIGHT + 1)),
+        IdentityServicer(lanes, reader, Feed(reader, IDENTITIES), items_in_flight=2 * (IN_FLIGHT + 1)),
         "onefold.v1.IdentityService",
     )
     try:

@@ -26,6 +26,7 @@ from onefold.v1 import (
     prediction_service_pb2,
     profile_service_pb2,
     record_pb2,
+    segment_service_pb2,
 )
 from onefold.v1._buf import validate_pb2 as rules
 
@@ -39,6 +40,7 @@ FILES: list[FileDescriptor] = [
         prediction_service_pb2,
         profile_service_pb2,
         record_pb2,
+        segment_service_pb2,
     )
 ]
 

@@ -181,7 +181,8 @@ SPLIT_IDENTITIES: Final = "UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.
 
 IDENTITY_ALONE: Final = """id: {0}.id, anonymous: {0}.anonymous, created_at: {0}.created_at, split: {0}.split,
   lock: {0}.lock"""
-"""What an identity has of its own; all else on it was written by scoring (:mod:`onefold.graph.predictions`)."""
+"""What an identity has of its own; all else on it was written by scoring (:mod:`onefold.graph.predictions`) and from
+frames (:mod:`onefold.graph.memberships`)."""
 
 ERASE_IDENTITIES: Final = f"""
 UNWIND $rows AS id MATCH (i:Identity {{id: id}})
@@ -521,7 +522,8 @@ SET older.merged_into = new.id
 CREATE (older)-[:MERGED_INTO {{at: m.at, decision: m.decision}}]->(new)
 DELETE m
 """
-"""Retires identities, and takes their scores from them: nobody who counts people by these is to count them. Those that
+"""Retires identities, and takes their scores, labels and segments from them: nobody who counts people by these is to
+count them. Those that
 had merged into them point to the survivor at once, so no chain ever grows."""
 
 LOCK_LOG: Final = """

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from onefold.graph.audit import head_of
-from onefold.graph.cypher import IDENTITY_ALONE
 from onefold.graph.errors import InvalidInput, Violation
+from onefold.graph.feature_owners import FEATURE_PREFIX, Owner, claim
 from onefold.graph.ingest import Writer, transaction, until_committed
 from onefold.graph.model import Instant
 from onefold.graph.reader import Reader
 
-FEATURE_PREFIX: Final = "f_"
-"""Begins the names of the properties that hold features."""
-
 FeatureValue = float | int | bool | str
+
+_T = TypeVar("_T")
 
 _AT_ONCE: Final = 1_000
 
@@ -43,9 +42,8 @@ SET s = r[2], s.key = r[1], s.at = datetime({{epochMillis: $at}}),
 MERGE (i)-[:SCORED]->(s)
 WITH i, r
 CALL (i, r) {{
-  WITH i, r, i.anonymous AS anonymous, i.created_at AS created_at, i.split AS split WHERE {_NEWEST}
-  SET i = r[4], i.id = r[0], i.anonymous = anonymous, i.created_at = created_at, i.split = split, i.lock = $lock,
-    i.scores_at = datetime({{epochMillis: $at}}), i.features_at = datetime({{epochMillis: $features_at}}),
+  WITH i, r WHERE {_NEWEST}
+  SET i += r[4], i.scores_at = datetime({{epochMillis: $at}}), i.features_at = datetime({{epochMillis: $features_at}}),
     i.next_order_at = {_INSTANT.format("r[3]")}
   RETURN count(*) AS written
 }}
@@ -54,9 +52,10 @@ RETURN r[0]
 """The lock comes first: whoever retires or erases an identity has done so by then, or comes after this."""
 
 _CLEAR: Final = f"""
-UNWIND $rows AS id MATCH (i:Identity {{id: id}}) SET i.lock = $lock
-WITH i WHERE {_ALIVE} AND {_NEWEST}
-SET i = {{{IDENTITY_ALONE.format("i")}, scores_at: datetime({{epochMillis: $at}}), scores_sequence: $sequence}}
+UNWIND $rows AS r MATCH (i:Identity {{id: r[0]}}) SET i.lock = $lock
+WITH i, r WHERE {_ALIVE} AND {_NEWEST}
+SET i += r[1], i.scores_at = datetime({{epochMillis: $at}}), i.scores_sequence = $sequence, i.next_order_at = null,
+  i.features_at = null
 RETURN i.id
 """
 
@@ -134,7 +133,8 @@ class Prediction:
     weakest_merge_share: float | None = None
     """:attr:`onefold.graph.confidence.Confidence.share`."""
     features: Mapping[str, FeatureValue | None] = field(default_factory=dict)
-    """By name; None or NaN for what is unknown, which is not kept. History does not keep any."""
+    """By name; None or NaN for what is unknown, which is not kept. History does not keep any; on the identity are the
+    frames' figures where frames bring the same ones (:mod:`onefold.graph.feature_owners`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +160,17 @@ def write_predictions(
     violations = [v for number, p in enumerate(predictions) for v in _violations(f"predictions[{number}]", p)]
     if violations:
         raise InvalidInput(violations)
-    rows = [_row(run, prediction) for prediction in sorted(predictions, key=lambda p: p.identity)]
-    return _written(writer, _WRITE, rows, seconds, at=run.at, features_at=run.features_at)
+    features = {_property(name) for prediction in predictions for name in prediction.features}
+    return _written(
+        writer,
+        _WRITE,
+        sorted(predictions, key=lambda p: p.identity),
+        lambda prediction, own: _row(run, prediction, own),
+        features,
+        seconds,
+        at=run.at,
+        features_at=run.features_at,
+    )
 
 
 def clear_predictions(
@@ -171,7 +180,16 @@ def clear_predictions(
 
     They count as looked at by the run; their histories stay. Returns and raises as :func:`write_predictions` does.
     """
-    return _written(writer, _CLEAR, sorted(identities), seconds, at=run.at, sequence=run.sequence)
+    return _written(
+        writer,
+        _CLEAR,
+        sorted(identities),
+        lambda identity, own: [identity, dict.fromkeys((*_FIGURES, *own))],
+        (),
+        seconds,
+        at=run.at,
+        sequence=run.sequence,
+    )
 
 
 def read_scores(reader: Reader, identities: Collection[str]) -> dict[str, Scored]:
@@ -222,22 +240,32 @@ def _to_score(sequence: int, affected: Iterable[Sequence[Any]]) -> Iterator[str]
 
 
 def _written(
-    writer: Writer, text: str, rows: Sequence[Any], seconds: float | None, **parameters: Any
+    writer: Writer,
+    text: str,
+    of: Sequence[_T],
+    row: Callable[[_T, Collection[str]], list[Any]],
+    features: Collection[str],
+    seconds: float | None,
+    **parameters: Any,
 ) -> frozenset[str]:
+    """The ids that a text gives, a thousand rows in a transaction; ``row`` is told which features are the scores'."""
+
     def attempt(until: float | None) -> set[str]:
+        lock = uuid.uuid4().hex
         with transaction(writer, until) as tx:
-            found = {row[0] for row in tx.run(text, rows=part, lock=uuid.uuid4().hex, **parameters)}
+            own = claim(tx, Owner.SCORES, features, lock)
+            found = {r[0] for r in tx.run(text, rows=[row(each, own) for each in part], lock=lock, **parameters)}
             tx.commit()
         return found
 
     written: set[str] = set()
-    for start in range(0, len(rows), _AT_ONCE):
-        part = rows[start : start + _AT_ONCE]
+    for start in range(0, len(of), _AT_ONCE):
+        part = of[start : start + _AT_ONCE]
         written |= until_committed(writer, attempt, seconds)
     return frozenset(written)
 
 
-def _row(run: Run, prediction: Prediction) -> list[Any]:
+def _row(run: Run, prediction: Prediction, own: Collection[str]) -> list[Any]:
     figures = {
         "score_model": run.model,
         "scores_sequence": run.sequence,
@@ -246,10 +274,15 @@ def _row(run: Run, prediction: Prediction) -> list[Any]:
         **{name: getattr(prediction, name) for name in (*_BOUNDS, "predicted_spend_currency")},
     }
     said = {name: value for name, value in figures.items() if value is not None}
-    features = {f"{FEATURE_PREFIX}{k}": v for k, v in prediction.features.items() if not _is_unknown(v)}
+    given = {_property(name): value for name, value in prediction.features.items() if not _is_unknown(value)}
+    features = {name: given.get(name) for name in own}  # null takes away what another run has left
     key = f"{run.id} {prediction.identity}"
-    on_identity = {**said, **features, "score_run": run.id}
+    on_identity = {**figures, **features, "score_run": run.id}
     return [prediction.identity, key, {**said, "run": run.id}, prediction.next_order_at, on_identity]
+
+
+def _property(feature: str) -> str:
+    return f"{FEATURE_PREFIX}{feature}"
 
 
 _BOUNDS: Final = {
@@ -259,6 +292,11 @@ _BOUNDS: Final = {
     "identity_confidence": (0.0, 1.0),
     "weakest_merge_share": (0.0, 0.5),
 }
+
+_FIGURES: Final = (
+    "score_run", "score_model", "churn_horizon_days", "value_horizon_days", *_BOUNDS, "predicted_spend_currency"
+)  # fmt: skip
+"""What a run leaves on an identity beside features and instants."""
 
 
 def _violations(path: str, prediction: Prediction) -> Iterator[Violation]:
@@ -282,7 +320,11 @@ def _scored(row: Sequence[Any]) -> Scored:
         Run(run, model, at, features_at, sequence, churn_days, value_days),
         Prediction(
             identity, churn, orders, spend, currency, next_order_at, sure, share,
-            {name.removeprefix(FEATURE_PREFIX): value for name, value in sorted(features)},
+            {
+                name.removeprefix(FEATURE_PREFIX): value
+                for name, value in sorted(features)
+                if isinstance(value, float | int | str)  # instants and lists are of frames, none of which scores read
+            },
         ),
         bool(touched),
     )  # fmt: skip

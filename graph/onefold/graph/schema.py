@@ -11,7 +11,7 @@ import neo4j
 
 from onefold.graph.errors import Conflict
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 _KEYS: Final = {
     "Schema": "key",
@@ -30,6 +30,12 @@ _KEYS: Final = {
     "Request": "key",
     "Expiry": "key",
     "Score": "key",
+    "FeatureOwner": "key",
+    "Catalogue": "key",
+    "Segment": "key",
+    "SegmentFeed": "key",
+    "SegmentChange": "sequence",
+    "FrameCount": "key",
 }
 
 _INDEXES: Final = (
@@ -43,6 +49,8 @@ _INDEXES: Final = (
     ("Request", "at"),
     ("Version", "customer"),
     ("Identity", "scores_sequence"),
+    ("SegmentPage", "list"),
+    ("FrameCount", "at"),
 )
 
 

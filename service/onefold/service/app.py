@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import neo4j
@@ -19,19 +19,23 @@ from onefold.graph import schema
 from onefold.graph.audit import list_decisions
 from onefold.graph.embedded import EmbeddedEngine
 from onefold.graph.endpoint import Endpoint
-from onefold.graph.errors import Unavailable
+from onefold.graph.errors import InvalidInput, Unavailable
 from onefold.graph.ingest import Answer, Batch, Writer, ingest
 from onefold.graph.lane import WriterLanes
+from onefold.graph.memberships import SegmentStretch
 from onefold.graph.reader import Reader
 from onefold.graph.turns import turns_at
 from onefold.graph.warm import warm
+from onefold.graph.watch import Stretch
 from onefold.ml.current import CurrentModel
 from onefold.ml.registry import Registry
 from onefold.service import operations as long_running
 from onefold.service import wire
 from onefold.service.alarm import ComponentAlarm
 from onefold.service.audit_servicer import AuditServicer
-from onefold.service.feed import Feed
+from onefold.service.defined import Definer
+from onefold.service.feed import IDENTITIES, SEGMENTS, Feed
+from onefold.service.framing import Framing
 from onefold.service.identity_servicer import IdentityServicer
 from onefold.service.metrics import Exposition, process_registry
 from onefold.service.operations import Operations, OperationsServicer
@@ -40,6 +44,7 @@ from onefold.service.predictor import Predictor
 from onefold.service.profile_servicer import ProfileServicer
 from onefold.service.readiness import Readiness
 from onefold.service.scoring import Rescorer
+from onefold.service.segment_servicer import SegmentServicer
 from onefold.service.server import Server, Service
 from onefold.service.settings import Settings
 from onefold.service.upkeep import Upkeep
@@ -48,6 +53,7 @@ from onefold.v1 import (
     identity_service_pb2_grpc,
     prediction_service_pb2_grpc,
     profile_service_pb2_grpc,
+    segment_service_pb2_grpc,
 )
 
 log = structlog.get_logger("onefold.app")
@@ -81,15 +87,28 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     reader = Reader(driver, database, policy)
     predictor = Predictor(reader, CurrentModel(models), now)
     _compare_policies(reader)
-    feed = Feed(reader)
-    lanes = _writer_lanes(writer, feed, settings, registry, resources)
+    feed, segment_feed = Feed(reader, IDENTITIES), Feed(reader, SEGMENTS)
+    framing = _framing(reader, writer, segment_feed, settings)
+    lanes = _writer_lanes(writer, feed, framing, settings, registry, resources)
+
+    def drain() -> None:
+        feed.close()
+        segment_feed.close()
+
     server = Server(
         settings,
-        _services(lanes, reader, feed, operations, models, predictor),
+        [
+            *_services(lanes, reader, feed, operations, models, predictor),
+            Service(
+                segment_service_pb2_grpc.add_SegmentServiceServicer_to_server,
+                SegmentServicer(reader, framing.definer, framing, segment_feed, now),
+                "onefold.v1.SegmentService",
+            ),
+        ],
         decoders=wire.decoders(),
         waits=long_running.WAITS,
         registry=registry,
-        on_drain=feed.close,
+        on_drain=drain,
     )
     if settings.metrics_port:
         resources.enter_context(
@@ -100,6 +119,8 @@ def start(settings: Settings, resources: ExitStack) -> Server:
     resources.enter_context(Readiness(reader, server))
     rescorer = Rescorer(writer, predictor, reader)
     resources.enter_context(Upkeep(writer, lanes, reader, now, settings.answer_days, rescorer))
+    if settings.frame_minutes:
+        resources.enter_context(framing)
     warm(writer)  # calls are answered meanwhile, but readiness waits
     return server
 
@@ -115,12 +136,27 @@ def _compare_policies(reader: Reader) -> None:
         )
 
 
+def _framing(reader: Reader, writer: Writer, feed: Feed[SegmentStretch], settings: Settings) -> Framing:
+    definer = Definer(reader, writer)
+    folder, seconds = settings.frames_folder, 60 * settings.frame_minutes
+    framing = Framing(reader, writer, definer, folder, anew_seconds=seconds, on_change=feed.ring)
+    definer.on_change = framing.wake
+    return framing
+
+
 def _writer_lanes(
-    writer: Writer, feed: Feed, settings: Settings, registry: CollectorRegistry, resources: ExitStack
+    writer: Writer,
+    feed: Feed[Stretch],
+    framing: Framing,
+    settings: Settings,
+    registry: CollectorRegistry,
+    resources: ExitStack,
 ) -> WriterLanes:
     def commit(batches: Sequence[Batch], seconds: float | None) -> list[Answer]:
         answers = ingest(writer, batches, seconds)
         feed.ring()
+        if settings.frame_minutes:
+            framing.touch(_touched(answers))
         return answers
 
     lanes = WriterLanes(
@@ -136,8 +172,21 @@ def _writer_lanes(
     return lanes
 
 
+def _touched(answers: Iterable[Answer]) -> Iterator[str]:
+    """The identities that items have changed anything of."""
+    for answer in answers:
+        for outcome in () if isinstance(answer, InvalidInput) else answer:
+            if outcome.changed:
+                yield from (outcome.identity, outcome.identity_before)
+
+
 def _services(
-    lanes: WriterLanes, reader: Reader, feed: Feed, operations: Operations, models: Registry, predictor: Predictor
+    lanes: WriterLanes,
+    reader: Reader,
+    feed: Feed[Stretch],
+    operations: Operations,
+    models: Registry,
+    predictor: Predictor,
 ) -> list[Service]:
     return [
         Service(

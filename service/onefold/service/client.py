@@ -33,7 +33,13 @@ from onefold.graph.errors import (
 )
 from onefold.service.settings import Settings
 from onefold.service.status import DETAILS_KEY
-from onefold.v1 import identity_service_pb2, identity_service_pb2_grpc, record_pb2
+from onefold.v1 import (
+    identity_service_pb2,
+    identity_service_pb2_grpc,
+    record_pb2,
+    segment_service_pb2,
+    segment_service_pb2_grpc,
+)
 
 SERVICE: Final = "onefold.v1.IdentityService"
 MAX_ITEMS: Final = 500
@@ -230,6 +236,34 @@ def watch(
     kinds = tuple(kinds)
     while True:
         stream = stub.WatchIdentities(identity_service_pb2.WatchIdentitiesRequest(after_sequence=after, kinds=kinds))
+        try:
+            for response in stream:
+                retries.reset()
+                yield from response.changes
+                after = response.sequence
+        except grpc.RpcError as error:
+            retries.after(error)
+        finally:
+            stream.cancel()
+
+
+def watch_segments(
+    channel: grpc.Channel,
+    segments: Iterable[str] = (),
+    after: int | None = None,
+    *,
+    patience: float = 60.0,
+    on_pause: Callable[[OnefoldError, float], None] = lambda error, seconds: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[segment_service_pb2.SegmentChange]:
+    """Who comes into segments (none named: any) and who leaves them after a place in the feed (None: from now on), for
+    ever and each once. Resumed and raising as :func:`watch`."""
+    stub = segment_service_pb2_grpc.SegmentServiceStub(channel)
+    retries = _Retries(patience, on_pause, sleep)
+    segments = tuple(segments)
+    while True:
+        request = segment_service_pb2.WatchSegmentRequest(segments=segments, after_sequence=after)
+        stream = stub.WatchSegment(request)
         try:
             for response in stream:
                 retries.reset()

@@ -1,16 +1,19 @@
-"""The feed of changes: any number of watchers, each of which reads the log on at its own pace."""
+"""Feeds of changes: any number of watchers, each of which reads a log on at its own pace."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from typing import Final
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+from onefold.graph import memberships, watch
 from onefold.graph.decide import DecisionKind
 from onefold.graph.errors import DeadlineExceeded, InvalidInput, Unavailable, Violation
+from onefold.graph.memberships import SegmentStretch
 from onefold.graph.reader import Reader
-from onefold.graph.watch import Stretch, end_of_log, read_on
+from onefold.graph.watch import Stretch
 
 _GATHER_SECONDS: Final = 0.05
 """How often a watcher looks at most: many commits then are one look."""
@@ -18,13 +21,57 @@ _LONGEST_PAUSE_SECONDS: Final = 1.0
 _READ_SECONDS: Final = 10.0
 
 
-class Feed:
-    """Watches the log for whoever asks. What this process commits is seen at once, what others do within a second."""
+class Part(Protocol):
+    """A part of a log, from where the one before ended."""
 
-    def __init__(self, reader: Reader, *, heartbeat_seconds: float = 10.0, lag_seconds: float = 5.0) -> None:
+    @property
+    def changes(self) -> Sequence[Any]:
+        """What was asked for."""
+
+    @property
+    def sequence(self) -> int:
+        """Where it ends."""
+
+    @property
+    def more(self) -> bool:
+        """Whether there is more to be read at once."""
+
+
+P = TypeVar("P", bound=Part)
+
+
+@dataclass(frozen=True, slots=True)
+class Log(Generic[P]):
+    """What is watched."""
+
+    end: Callable[[Reader], int]
+    """The sequence of the last change."""
+    read: Callable[[Reader, int, Collection[Any]], P]
+    """What follows after a place, of these kinds, or of all where none is named."""
+    nothing: Callable[[int], P]
+    """A part without changes that ends there."""
+
+
+def _of_kinds(reader: Reader, after: int, kinds: Collection[DecisionKind]) -> Stretch:
+    stretch = watch.read_on(reader, after)
+    changes = tuple(c for c in stretch.changes if not kinds or c.decision.kind in kinds)
+    return Stretch(changes, stretch.sequence, stretch.more)
+
+
+IDENTITIES: Final = Log(watch.end_of_log, _of_kinds, lambda sequence: Stretch((), sequence))
+SEGMENTS: Final = Log(memberships.end_of_feed, memberships.read_on, lambda sequence: SegmentStretch((), sequence))
+
+
+class Feed(Generic[P]):
+    """Watches a log for whoever asks. What this process commits is seen at once, what others do within a second."""
+
+    def __init__(
+        self, reader: Reader, log: Log[P], *, heartbeat_seconds: float = 10.0, lag_seconds: float = 5.0
+    ) -> None:
         """A watcher hears something every ``heartbeat_seconds``; ``lag_seconds`` is how long a follower of a cluster
         may take to learn of a decision that a watcher knows already."""
         self._reader = reader
+        self._log = log
         self._heartbeat_seconds = heartbeat_seconds
         self._lag_seconds = lag_seconds
         self._news = threading.Condition()
@@ -43,9 +90,7 @@ class Feed:
             self._closed = True
             self._news.notify_all()
 
-    def watch(
-        self, after: int | None, kinds: Collection[DecisionKind], active: Callable[[], bool]
-    ) -> Iterator[Stretch]:
+    def watch(self, after: int | None, kinds: Collection[Any], active: Callable[[], bool]) -> Iterator[P]:
         """The changes of these kinds (none named: all) after a place in the log (None: from now on), as they come.
 
         The first stretch comes at once and is empty, and so is one that comes when nothing else has for a while; each
@@ -53,14 +98,13 @@ class Feed:
         beyond the end of the log, Unavailable when the feed is closed or the graph can't be reached.
         """
         sequence = self._begin(after)
-        yield Stretch((), sequence)
+        yield self._log.nothing(sequence)
         told_at, pause = time.monotonic(), _GATHER_SECONDS
         while active():
             rung, looked_at = self._rung, time.monotonic()
-            stretch = self._read(sequence)
-            changes = tuple(c for c in stretch.changes if not kinds or c.decision.kind in kinds)
-            if changes or looked_at - told_at >= self._heartbeat_seconds:
-                yield Stretch(changes, stretch.sequence)
+            stretch = self._read(sequence, kinds)
+            if stretch.changes or looked_at - told_at >= self._heartbeat_seconds:
+                yield stretch
                 told_at = time.monotonic()
             pause = _GATHER_SECONDS if stretch.sequence > sequence else min(2 * pause, _LONGEST_PAUSE_SECONDS)
             sequence = stretch.sequence
@@ -81,13 +125,13 @@ class Feed:
 
     def _end(self) -> int:
         try:
-            return end_of_log(self._reader.within(_READ_SECONDS))
+            return self._log.end(self._reader.within(_READ_SECONDS))
         except DeadlineExceeded as err:
             raise _unanswered() from err
 
-    def _read(self, after: int) -> Stretch:
+    def _read(self, after: int, kinds: Collection[Any]) -> P:
         try:
-            return read_on(self._reader.within(_READ_SECONDS), after)
+            return self._log.read(self._reader.within(_READ_SECONDS), after, kinds)
         except DeadlineExceeded as err:
             raise _unanswered() from err
 

@@ -24,6 +24,7 @@ from onefold.graph.model import Item, OperatorBan, OperatorMatch
 from onefold.graph.network import network
 from onefold.graph.past import find_as_of
 from onefold.graph.reader import Reader
+from onefold.graph.watch import Stretch
 from onefold.service import convert
 from onefold.service.feed import Feed
 from onefold.service.interceptors import deadline
@@ -47,7 +48,7 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         self,
         lanes: WriterLanes,
         reader: Reader,
-        feed: Feed,
+        feed: Feed[Stretch],
         items_in_flight: int = ITEMS_IN_FLIGHT,
     ) -> None:
         self._items_in_flight = items_in_flight

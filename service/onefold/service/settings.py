@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     )
     data_folder: Folder = Field(
         default_factory=_user_data_folder,
-        description="Folder of the embedded engine's data, the models and the operations.",
+        description="Folder of the embedded engine's data, the models, the frames and the operations.",
         json_schema_extra={"shown": "~/.local/share/onefold"},
     )
     graph_uri: Annotated[str, AfterValidator(_bolt_uri)] | None = Field(
@@ -161,6 +161,13 @@ class Settings(BaseSettings):
         le=1_000,
         description="How long a writer waits for each of the callers it has just answered, to commit them together.",
     )
+    frame_minutes: float = Field(
+        60.0,
+        ge=0,
+        le=10_080,
+        description="How often everybody's segments and labels are looked at anew, since time changes them too; "
+        "0 keeps no frames, so that no segment can be counted.",
+    )
     answer_days: int = Field(
         7, ge=1, le=3650, description="For how many days a repeat of a request id gets the first answer."
     )
@@ -220,6 +227,11 @@ class Settings(BaseSettings):
     def models_folder(self) -> Path:
         """Where trained models are."""
         return self.data_folder / "models"
+
+    @property
+    def frames_folder(self) -> Path:
+        """Where frames are."""
+        return self.data_folder / "frames"
 
     @property
     def operations_folder(self) -> Path:

@@ -24,11 +24,23 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from onefold.graph.errors import InvalidInput, Violation
-from onefold.v1 import audit_service_pb2, identity_service_pb2, prediction_service_pb2, profile_service_pb2
+from onefold.v1 import (
+    audit_service_pb2,
+    identity_service_pb2,
+    prediction_service_pb2,
+    profile_service_pb2,
+    segment_service_pb2,
+)
 
 M = TypeVar("M", bound=Message)
 
-CONTRACT: Final = (audit_service_pb2, identity_service_pb2, prediction_service_pb2, profile_service_pb2)
+CONTRACT: Final = (
+    audit_service_pb2,
+    identity_service_pb2,
+    prediction_service_pb2,
+    profile_service_pb2,
+    segment_service_pb2,
+)
 """The modules whose services are served."""
 
 BATCHES: Final[Mapping[str, str]] = {

@@ -47,6 +47,8 @@ catalogues = typer.Typer(
     help="Labels in their layers, ladders of tiers, segments: a file of rules.", no_args_is_help=True
 )
 app.add_typer(catalogues, name="catalogue")
+segment_commands = typer.Typer(help="Segments: who is in them, why, and who comes and goes.", no_args_is_help=True)
+app.add_typer(segment_commands, name="segment")
 models = typer.Typer(help="The trained models, and which of them is in use.", no_args_is_help=True)
 app.add_typer(models, name="model")
 
@@ -552,6 +554,184 @@ def catalogue_schema() -> None:
     from onefold.service.cli import catalogue as commands
 
     commands.schema()
+
+
+@catalogues.command("apply", epilog="Example: onefold catalogue apply labels.yaml --dry-run")
+def catalogue_apply(
+    file: File,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    address: Address = None,
+) -> None:
+    """Put a catalogue in force, with the lists of its static segments. The next frame is computed by it."""
+    from onefold.service.cli import segments as commands
+
+    with _service(address) as (channel, _):
+        commands.apply(channel, file, dry_run)
+
+
+@catalogues.command("labels")
+def catalogue_labels(address: Address = None, json: Json = False) -> None:
+    """List the labels with how many have each, what reads it, and what it is doubted for."""
+    from onefold.service.cli import segments as commands
+
+    with _service(address) as (channel, _):
+        commands.labels(channel, json)
+
+
+SegmentKey = Annotated[str, typer.Argument(metavar="SEGMENT", help="Its key.", show_default=False)]
+MaybeSegmentKey = Annotated[str, typer.Argument(metavar="[SEGMENT]", help="Its key.", show_default=False)]
+RuleText = Annotated[str, typer.Option("--rule", metavar="RULE", help="A rule, in place of a segment.")]
+Owner = Annotated[str, typer.Option(metavar="WHO", help="Who answers for it.")]
+Description = Annotated[str, typer.Option(metavar="WORDS", help="What it is for.")]
+
+
+@segment_commands.command("list")
+def segment_list(address: Address = None, json: Json = False) -> None:
+    """List the segments, with how many are in each."""
+    from onefold.service.cli import segments as commands
+
+    with _service(address) as (channel, _):
+        commands.list_all(channel, json)
+
+
+@segment_commands.command("show")
+def segment_show(key: SegmentKey, address: Address = None, json: Json = False) -> None:
+    """Show a segment."""
+    from onefold.service.cli import segments as commands
+
+    with _service(address) as (channel, _):
+        commands.show(channel, key, json)
+
+
+@segment_commands.command(
+    "create", epilog="Example: onefold segment create winback --rule 'overdue > 2 && spend > 500'"
+)
+def segment_create(
+    key: SegmentKey,
+    rule: Annotated[str, typer.Option(metavar="RULE", help="Who is in it.")] = "",
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="Or who has one of these records, a name a line."
+        ),
+    ] = None,
+    description: Description = "",
+    owner: Owner = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Make a segment, by a rule or as a list."""
+    from onefold.service.cli import segments as commands
+
+    with _service(address) as (channel, _):
+        commands.create(channel, key, rule, records, description, owner, json)
+
+
+@segment_commands.command("delete")
+def segment_delete(key: SegmentKey, address: Address = None) -> None:
+    """Delete a segment that nothing reads."""
+    from onefold.service.cli import segments as commands
+
+    with _service(address) as (channel, _):
+        commands.delete(channel, key)
+
+
+@segment_commands.command("preview", epilog="Example: onefold segment preview --rule 'overdue > 2 && spend > 500'")
+def segment_preview(
+    key: MaybeSegmentKey = "", rule: RuleText = "", address: Address = None, json: Json = False
+) -> None:
+    """Count who would be in, with examples and with those who are in other segments too."""
+    from onefold.service.cli import segments as commands
+
+    group = commands.group_of(key, rule)
+    with _service(address) as (channel, _):
+        commands.preview(channel, group, json)
+
+
+@segment_commands.command("members")
+def segment_members(key: MaybeSegmentKey = "", rule: RuleText = "", address: Address = None) -> None:
+    """Print the id of everybody who is in, a line each."""
+    from onefold.service.cli import segments as commands
+
+    group = commands.group_of(key, rule)
+    with _service(address) as (channel, _):
+        commands.members(channel, group)
+
+
+@segment_commands.command("check", epilog="Example: onefold segment check email:ann@example.org winback")
+def segment_check(
+    subject: SubjectWords,
+    key: MaybeSegmentKey = "",
+    rule: RuleText = "",
+    region: Region = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Say whether a person is in, and what each clause came to, by which values."""
+    from onefold.service.cli import segments as commands
+    from onefold.service.cli.subjects import in_words_of_the_command, parse_subject
+
+    group, wanted = commands.group_of(key, rule), parse_subject(subject, region)
+    with _service(address) as (channel, _):
+        try:
+            commands.check(channel, group, wanted, json)
+        except InvalidInput as error:
+            raise in_words_of_the_command(error, wanted) from error
+
+
+@segment_commands.command("export", epilog="Example: onefold segment export winback.csv winback --on email")
+def segment_export(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Its ending says how: .csv, .parquet or .jsonl.", show_default=False),
+    ],
+    key: MaybeSegmentKey = "",
+    rule: RuleText = "",
+    feature: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="A feature to give beside the ids. May be repeated.")
+    ] = None,
+    on: Annotated[str, typer.Option(metavar="KIND", help="Only who can be reached so: email or phone.")] = "",
+    address: Address = None,
+) -> None:
+    """Write who is in to a file, a row each, all from one frame."""
+    from onefold.service.cli import segments as commands
+
+    group = commands.group_of(key, rule)
+    with _service(address) as (channel, _):
+        commands.export(channel, group, file, feature or [], on)
+
+
+@segment_commands.command("snapshot", epilog="Example: onefold segment snapshot winback_may winback")
+def segment_snapshot(
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The key of the new one.", show_default=False)],
+    key: MaybeSegmentKey = "",
+    rule: RuleText = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Fix who is in now as a new segment, which keeps them whatever becomes of the rule."""
+    from onefold.service.cli import segments as commands
+
+    group = commands.group_of(key, rule)
+    with _service(address) as (channel, _):
+        commands.snapshot(channel, group, new, json)
+
+
+@segment_commands.command("watch", epilog="Example: onefold segment watch winback --after 0")
+def segment_watch(
+    segment: Annotated[list[str] | None, typer.Argument(metavar="[SEGMENT]...", show_default=False)] = None,
+    after: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Go on after this place; 0: from the first. Default: from now on."),
+    ] = None,
+    address: Address = None,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object a change.")] = False,
+) -> None:
+    """Print who comes into segments and who leaves them, as it is written, until Ctrl-C."""
+    from onefold.service.cli import segments as commands
+
+    with _service(address) as (channel, _):
+        commands.watch(channel, segment or [], after, json)
 
 
 @feature_commands.command("list", epilog="Example: onefold features list --json")

@@ -32,6 +32,14 @@ from onefold.service.convert.predictions import (
     parse_moved,
 )
 from onefold.service.convert.profiles import parse_event_filter, profile_to_proto
+from onefold.service.convert.segments import (
+    frame_to_proto,
+    membership_to_proto,
+    parse_tree,
+    rule_to_proto,
+    segment_stretch_to_proto,
+    segment_to_proto,
+)
 from onefold.service.convert.values import (
     date_to_proto,
     money_to_proto,
@@ -50,7 +58,9 @@ __all__ = [
     "explanation_to_proto",
     "fingerprint",
     "found_to_proto",
+    "frame_to_proto",
     "graph_to_proto",
+    "membership_to_proto",
     "model_to_proto",
     "money_to_proto",
     "order_to_proto",
@@ -65,7 +75,11 @@ __all__ = [
     "parse_moved",
     "parse_subject",
     "parse_timestamp",
+    "parse_tree",
     "profile_to_proto",
+    "rule_to_proto",
+    "segment_stretch_to_proto",
+    "segment_to_proto",
     "stretch_to_proto",
     "timestamp_to_proto",
     "value_to_proto",

@@ -1,0 +1,260 @@
+"""``onefold segment``: segments, who is in them and why, and who comes and goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from google.protobuf.json_format import MessageToDict, MessageToJson
+from google.protobuf.message import Message
+from rich.markup import escape
+from rich.text import Text
+
+from onefold.graph.errors import InvalidInput, OnefoldError, Violation
+from onefold.segments.catalogue import parse, static
+from onefold.service import client
+from onefold.service.cli import terminal
+from onefold.v1 import identity_pb2, segment_service_pb2_grpc
+from onefold.v1 import segment_service_pb2 as pb
+
+_FORMATS: Final = {
+    ".csv": pb.EXPORT_FORMAT_CSV,
+    ".parquet": pb.EXPORT_FORMAT_PARQUET,
+    ".jsonl": pb.EXPORT_FORMAT_JSONL,
+}
+_TRUTHS: Final = {pb.TRUTH_TRUE: "[green]true[/]", pb.TRUTH_FALSE: "[red]false[/]", pb.TRUTH_UNKNOWN: "[yellow]open[/]"}
+_SIGNS: Final = {pb.SEGMENT_CHANGE_KIND_ENTERED: ("+", "green"), pb.SEGMENT_CHANGE_KIND_LEFT: ("-", "red")}
+
+
+def group_of(segment: str, rule: str) -> pb.Group:
+    """A segment by its key, or a rule. Raises InvalidInput unless it is one of them."""
+    if bool(segment) == bool(rule):
+        raise InvalidInput([Violation("SEGMENT", "give a segment's key, or a --rule")])
+    return pb.Group(segment=segment) if segment else pb.Group(rule=rule)
+
+
+def list_all(channel: grpc.Channel, as_json: bool) -> None:
+    """Prints every segment, by key."""
+    found: list[pb.Segment] = []
+    token = ""
+    with _meant():
+        while True:
+            page = _stub(channel).ListSegments(pb.ListSegmentsRequest(page_size=500, page_token=token))
+            found += page.segments
+            token = page.next_page_token
+            if not token:
+                break
+    if as_json:
+        for segment in found:
+            print(_json(segment))
+        return
+    table = terminal.table(["segment", "members", "by", "description"])
+    for segment in found:
+        count = f"{segment.member_count:,}" if segment.HasField("member_count") else "?"
+        table.add_row(*map(escape, (segment.key, count, _definition(segment), segment.description)))
+    terminal.out().print(table)
+
+
+def show(channel: grpc.Channel, key: str, as_json: bool) -> None:
+    """Prints one segment."""
+    with _meant():
+        _print(_stub(channel).GetSegment(pb.GetSegmentRequest(key=key)), as_json)
+
+
+def create(
+    channel: grpc.Channel, key: str, rule: str, records: Path | None, description: str, owner: str, as_json: bool
+) -> None:
+    """Makes a segment by a rule, or of the records in a file, a name a line, and prints it."""
+    segment = pb.Segment(key=key, description=description, owner=owner)
+    if (not rule) == (records is None):
+        raise InvalidInput([Violation("--rule", "give a --rule, or --records")])
+    if records is None:
+        segment.rule = rule
+    else:
+        segment.records.records.extend(line.strip() for line in records.read_text("utf-8").splitlines() if line.strip())
+    with _meant():
+        _print(_stub(channel).CreateSegment(pb.CreateSegmentRequest(segment=segment)), as_json)
+
+
+def delete(channel: grpc.Channel, key: str) -> None:
+    """Deletes a segment that nothing reads."""
+    with _meant():
+        _stub(channel).DeleteSegment(pb.DeleteSegmentRequest(key=key))
+
+
+def snapshot(channel: grpc.Channel, group: pb.Group, key: str, as_json: bool) -> None:
+    """Fixes who is in now as a new segment, and prints it."""
+    with _meant():
+        _print(_stub(channel).SnapshotSegment(pb.SnapshotSegmentRequest(group=group, key=key)), as_json)
+
+
+def preview(channel: grpc.Channel, group: pb.Group, as_json: bool) -> None:
+    """Prints who would be in, in numbers, with examples and overlaps."""
+    with _meant():
+        found = _stub(channel).PreviewSegment(pb.PreviewSegmentRequest(group=group, example_count=5, overlaps=True))
+    if as_json:
+        print(_json(found))
+        return
+    out = terminal.out()
+    out.print(
+        f"[bold]{found.member_count:,}[/] of {found.frame.person_count:,} people are in ({found.share:.1%}), "
+        f"{found.unknown_count:,} are left open  [dim]{found.elapsed_ms:.1f} ms, {_as_of(found.frame)}[/]"
+    )
+    if found.examples:
+        out.print(f"[dim]as[/] {', '.join(found.examples)}", soft_wrap=True)
+    if found.overlaps:
+        table = terminal.table(["also in", "of them", "of that one"])
+        for each in found.overlaps:
+            table.add_row(
+                escape(each.segment),
+                f"{each.member_count / found.member_count:.1%}",
+                f"{each.member_count / each.other_count:.1%}",
+            )
+        out.print(table)
+
+
+def members(channel: grpc.Channel, group: pb.Group) -> None:
+    """Prints the id of everybody who is in, a line each."""
+    with _meant():
+        for message in _stub(channel).StreamSegmentMembers(pb.StreamSegmentMembersRequest(group=group)):
+            for identity in message.identities:
+                print(identity)
+
+
+def check(channel: grpc.Channel, group: pb.Group, subject: identity_pb2.Subject, as_json: bool) -> None:
+    """Prints whether a person is in, and what each clause came to."""
+    with _meant():
+        found = _stub(channel).CheckMembership(pb.CheckMembershipRequest(group=group, subject=subject))
+    if as_json:
+        print(_json(found))
+        return
+    out = terminal.out()
+    out.print(f"{_TRUTHS[found.truth]}  {found.identity}  [dim]{_as_of(found.frame)}[/]")
+    table = terminal.table()
+    for clause in found.clauses:
+        values = MessageToDict(clause).get("values", {})
+        said = ", ".join(f"{name} = {'unknown' if value is None else value}" for name, value in sorted(values.items()))
+        table.add_row(_TRUTHS[clause.truth], escape(clause.text), f"[dim]{escape(said)}[/]")
+    out.print(table)
+
+
+def export(channel: grpc.Channel, group: pb.Group, file: Path, features: Sequence[str], contactable_on: str) -> None:
+    """Writes who is in to a file; what was there stays until all has come."""
+    format = _FORMATS.get(file.suffix.lower())
+    if format is None:
+        raise InvalidInput([Violation("FILE", f"must end in {', '.join(_FORMATS)}")])
+    request = pb.ExportSegmentRequest(group=group, format=format, features=features, contactable_on=contactable_on)
+    incoming = file.with_name(file.name + ".part")
+    try:
+        with _meant(), incoming.open("wb") as out:
+            for message in _stub(channel).ExportSegment(request):
+                out.write(message.data)
+        incoming.replace(file)
+    finally:
+        incoming.unlink(missing_ok=True)
+
+
+def watch(channel: grpc.Channel, segments: Sequence[str], after: int | None, as_json: bool) -> None:
+    """Prints who comes and who goes, until it is interrupted. Raises what the service says, if it does not pass."""
+    console = terminal.out()
+
+    def on_pause(error: OnefoldError, seconds: float) -> None:
+        terminal.err().print(Text(f"{error}; trying again in {seconds:.1f} s", style="dim"))
+
+    for change in client.watch_segments(channel, segments, after, on_pause=on_pause):
+        if as_json:
+            print(_json(change), flush=True)
+        else:
+            console.print(line(change), soft_wrap=True)
+            console.file.flush()
+
+
+def line(change: pb.SegmentChange) -> Text:
+    """A change in a line: its place in the feed, when, in or out, where, who, why."""
+    sign, style = _SIGNS[change.kind]
+    cause = pb.SegmentChangeCause.Name(change.cause).removeprefix("SEGMENT_CHANGE_CAUSE_").lower()
+    at = datetime.fromtimestamp(change.create_time.seconds, UTC)
+    words = Text(f"{change.sequence:>8}  {at:%Y-%m-%d %H:%M:%S}  ")
+    words.append(f"{sign} {change.segment}", style=style)
+    words.append(f"  {change.identity}  ")
+    words.append(f"{cause}{f', now {change.successor}' if change.successor else ''}", style="dim")
+    return words
+
+
+def labels(channel: grpc.Channel, as_json: bool) -> None:
+    """Prints every label with how many have it, and what it is doubted for."""
+    with _meant():
+        found = _stub(channel).ListLabels(pb.ListLabelsRequest(history_count=1))
+    if as_json:
+        for label in found.labels:
+            print(_json(label))
+        return
+    table = terminal.table(["label", "layer", "people", "share", "read by", "doubts"])
+    for label in found.labels:
+        count = (f"{label.member_count:,}", f"{label.share:.1%}") if label.HasField("member_count") else ("?", "")
+        told = (label.key, label.layer, *count, ", ".join(label.read_by), "; ".join(label.doubts))
+        table.add_row(*map(escape, told))
+    terminal.out().print(table)
+
+
+def apply(channel: grpc.Channel, file: Path, dry_run: bool) -> None:
+    """Puts a catalogue in force, with the lists of its static segments, and prints what that changes."""
+    text = file.read_text("utf-8")
+    lists = static.records(parse(text, str(file)), file.parent)
+    request = pb.ApplyCatalogueRequest(
+        text=text, dry_run=dry_run, lists={key: pb.RecordList(records=names) for key, names in lists.items()}
+    )
+    with _meant():
+        done = _stub(channel).ApplyCatalogue(request)
+    out = terminal.out()
+    for change in done.changes:
+        out.print(escape(change), soft_wrap=True)
+    words = "would be in force" if dry_run else "is in force"
+    out.print(f"[bold]catalogue {done.catalogue.version}[/] {words}; {len(done.changes)} changes")
+
+
+@contextmanager
+def _meant() -> Iterator[None]:
+    """What calls inside fail with, as the service meant it."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise client.error_of(error) from error
+
+
+def _stub(channel: grpc.Channel) -> Any:
+    return segment_service_pb2_grpc.SegmentServiceStub(channel)
+
+
+def _print(segment: pb.Segment, as_json: bool) -> None:
+    if as_json:
+        print(_json(segment))
+        return
+    out = terminal.out()
+    told = {
+        "segment": segment.key,
+        "by": _definition(segment),
+        "members": f"{segment.member_count:,}" if segment.HasField("member_count") else "not counted yet",
+        "description": segment.description,
+        "owner": segment.owner,
+        "as of": _as_of(segment.frame) if segment.HasField("frame") else "",
+    }
+    for name, value in told.items():
+        if value:
+            out.print(f"[bold]{name:<12}[/] {escape(value)}", soft_wrap=True)
+
+
+def _definition(segment: pb.Segment) -> str:
+    return segment.rule or f"a list of {segment.record_count:,} records"
+
+
+def _as_of(frame: pb.Frame) -> str:
+    return f"as of {datetime.fromtimestamp(frame.as_of_time.seconds, UTC):%Y-%m-%d %H:%M:%S}, frame {frame.id}"
+
+
+def _json(message: Message) -> str:
+    return MessageToJson(message, preserving_proto_field_name=True, indent=None)

@@ -1,0 +1,522 @@
+"""Keeps the current frame: builds it, brings those up to date who were touched, and looks again as time goes on.
+
+A frame is first published in its folder, then asked, then written to identities, so that nobody is told of a member
+whom a crash takes back. What fails on the way is done again at the next look; the feed tells each change once all the
+same.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+from neo4j.exceptions import DriverError, Neo4jError
+
+from onefold.graph import columns, people
+from onefold.graph.decide import DecisionKind
+from onefold.graph.errors import NotReady, OnefoldError
+from onefold.graph.ingest import Writer
+from onefold.graph.memberships import (
+    Cause,
+    FramedRow,
+    Leaver,
+    give_up_features,
+    write_count,
+    write_leavers,
+    write_rows,
+)
+from onefold.graph.model import Instant, RecordName
+from onefold.graph.reader import Reader
+from onefold.graph.segments import listed, listed_records, records_of
+from onefold.graph.watch import end_of_log, read_on
+from onefold.segments import features
+from onefold.segments.features import Population
+from onefold.segments.frame import evaluated
+from onefold.segments.generations import FrameId, Generations
+from onefold.segments.query import query
+from onefold.segments.reads import Named
+from onefold.segments.vocabulary import LABELS, SEGMENTS, Type, TypedFeature
+from onefold.service.defined import Defined, Definer
+from onefold.service.live_frame import IDENTITY, About, LiveFrame
+
+LOOK_SECONDS: Final = 1.0
+AT_ONCE: Final = 500
+"""So many touched people are brought up to date together."""
+TOO_MANY: Final = 5_000
+"""When so many were touched, everybody is looked at anew, once it is quiet."""
+_QUIET_SECONDS: Final = 1.0
+_LONGEST_WAIT_SECONDS: Final = 30.0
+_REST: Final = 9.0
+"""While others write, so many times as long as a step took is rested after it."""
+_ROWS_A_PART: Final = 100_000
+_ROWS_TO_GRAPH: Final = 5_000
+
+log = structlog.get_logger("onefold.framing")
+
+
+@dataclass(slots=True)
+class _Touched:
+    """Who is to be brought up to date, and why they changed."""
+
+    identities: set[str] = field(default_factory=set)
+    causes: dict[str, Cause] = field(default_factory=dict)
+    """Of those whom a merge, a split or an erasure touched."""
+    successors: dict[str, str] = field(default_factory=dict)
+    first_at: float = 0.0
+    """On the monotonic clock."""
+    last_at: float = 0.0
+
+    def add(self, identities: Iterable[str]) -> None:
+        new = {id for id in identities if id}
+        if new:
+            self.last_at = time.monotonic()
+            self.first_at = self.first_at if self.identities else self.last_at
+            self.identities |= new
+
+
+class Framing:
+    """The current frame, and all that keeps it so. A context manager: inside, a thread looks for what is due."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        definer: Definer,
+        folder: Path,
+        *,
+        anew_seconds: float = 3_600.0,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Frames are kept in ``folder``. Everybody is looked at anew every ``anew_seconds``, for time goes on.
+        ``on_change`` is called when somebody may have come into a segment or left it."""
+        self._reader = reader
+        self._writer = writer
+        self.definer: Final = definer
+        self._generations = Generations(folder)
+        self._anew_seconds = anew_seconds
+        self._on_change = on_change
+        self._live: LiveFrame | None = None
+        self._id: FrameId | None = None
+        self._built: _Built | None = None
+        self._sequence: int | None = None
+        self._anew_at = 0.0
+        self._rest_until = 0.0
+        self._touched = _Touched()
+        self._mutex = threading.Lock()
+        self._over = threading.Event()
+        self._woken = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="onefold-framing", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._woken.set()
+        self._thread.join()
+
+    @property
+    def current(self) -> LiveFrame:
+        """The frame to be asked. Raises NotReady before the first."""
+        if self._live is None:
+            raise NotReady("frame", "none was built yet: the first one is under way")
+        return self._live
+
+    def touch(self, identities: Iterable[str]) -> None:
+        """Says that something was written of these, by now or before."""
+        with self._mutex:
+            self._touched.add(identities)
+
+    def wake(self) -> None:
+        """Says that definitions have changed."""
+        self._woken.set()
+
+    def load(self) -> None:
+        """Take the frame that was kept, if there is one that can be used, until a new one is there."""
+        try:
+            with self._generations.open() as kept:
+                table = pa.concat_tables(kept.parts())
+                created_at = int(kept.notes.get("created_at", kept.as_of))
+                about = About(str(kept.id), kept.as_of, created_at, len(table), kept.catalogue)
+                self._live = LiveFrame(table, about)
+        except OnefoldError as error:
+            log.info("no kept frame is used", why=str(error))
+
+    def look(self) -> bool:
+        """Do what is due: all anew, or those who were touched, or the rules. Says whether anything was done."""
+        self._hear()
+        defined = self.definer.look()
+        with self._mutex:
+            count, first_at, last_at = len(self._touched.identities), self._touched.first_at, self._touched.last_at
+        now = time.monotonic()
+        quiet = now - last_at >= _QUIET_SECONDS
+        if self._built is None or now >= self._anew_at or (count > TOO_MANY and quiet):
+            self.build()
+        elif self._built.defined.stored != defined.stored:
+            self._change_rules(defined)
+        elif count and (quiet or now - first_at >= _LONGEST_WAIT_SECONDS) and now >= self._rest_until:
+            began = time.monotonic()
+            self._update()
+            if not quiet:
+                self._rest_until = time.monotonic() + _REST * (time.monotonic() - began)
+        else:
+            return False
+        return True
+
+    def build(self) -> None:
+        """A new frame of everybody, as of now."""
+        self._hear()
+        touched = self._take_touched()
+        with self._or_anew(touched):
+            self._build(self.definer.look(), touched)
+        self._anew_at = time.monotonic() + self._anew_seconds
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _build(self, defined: Defined, touched: _Touched) -> None:
+        now = self._writer.clock()
+        read = _read(self._reader, defined, now)
+        as_of = _as_of(read, now)
+        against = features.population(read.orders, read.lines, read.predictions, as_of)
+        known = features.compute(*read.tables, as_of, against, defined.catalogue)
+        static = {key: listed(self._reader, list) for key, list in defined.lists.items()}
+        frame = evaluated(known, defined.catalogue, static, as_of)
+        self._publish(_Built(defined, against, as_of, now), frame, touched)
+        log.info("a frame was built", people=len(frame), as_of=as_of, seconds=(self._writer.clock() - now) / 1000)
+
+    def _change_rules(self, defined: Defined) -> None:
+        """The same features by other rules; all anew where these ask for other features."""
+        built = self._built
+        assert built is not None
+        wanted = features.schema(defined.catalogue)
+        if set(wanted.names) - self.current.columns:
+            self.build()
+            return
+        with self.current.asked() as asked:
+            known = asked.people(columns=wanted.names).cast(wanted)
+        static = {key: listed(self._reader, list) for key, list in defined.lists.items()}
+        frame = evaluated(known, defined.catalogue, static, built.as_of)
+        touched = _Touched()
+        with self._or_anew(touched):
+            self._publish(replace(built, defined=defined), frame, touched)
+
+    def _publish(self, built: _Built, frame: pa.Table, touched: _Touched) -> None:
+        before, was = self._live, self._built
+        notes = {"created_at": built.created_at, "population": built.against.to_data()}
+        id = self._generations.publish(built.as_of, built.defined.catalogue.version, _parts(frame), notes)
+        self._live = LiveFrame(frame, _about(id, built, len(frame)))
+        self._id, self._built = id, built
+        old = None if before is None else _all(before)
+        rows = frame if old is None or was is None else _differing(frame, old)
+        touched.add(_touched_data(rows, old))
+        causes = _Causes(touched, _ruled(was, built))
+        gone = [] if old is None else _gone(old, frame, touched)
+        self._write(str(id), built.as_of, rows, gone, causes)
+        names = [each.property for each in _features_of(frame.column_names, built.defined)]
+        if was is None or set(names) != set(_features_names(old, built.defined)):
+            give_up_features(self._writer, names)
+        with self.current.asked() as asked:
+            write_count(self._writer, asked.counts())
+
+    def _update(self) -> None:
+        """Bring those up to date who were touched, at most :data:`AT_ONCE`."""
+        built, base = self._built, self._id
+        assert built is not None
+        assert base is not None
+        touched = self._take_touched(AT_ONCE)
+        ids = sorted(touched.identities)
+        with self._or_anew(touched):
+            now = self._writer.clock()
+            read = _read(self._reader, built.defined, now, ids)
+            as_of = max(built.as_of, _as_of(read, now, built.as_of))
+            known = features.compute(*read.tables, as_of, built.against, built.defined.catalogue)
+            rows = evaluated(known, built.defined.catalogue, self._static(built.defined, ids), as_of)
+            with self.current.asked() as asked:
+                old = asked.people(ids)
+            gone = _gone(old, rows, touched)
+            id = self._generations.update(base, as_of, rows, [leaver.identity for leaver in gone])
+            self._id, self._built = id, replace(built, as_of=as_of)
+            self.current.change(rows, [leaver.identity for leaver in gone], _about(id, self._built, 0))
+            causes = _Causes(touched, frozenset())
+            self._write(str(id), as_of, _differing(rows, old), gone, causes)
+
+    @contextmanager
+    def _or_anew(self, touched: _Touched) -> Iterator[None]:
+        """What fails inside may be in the graph in part: everybody is written again then, for the same causes."""
+        try:
+            yield
+        except BaseException:
+            self._built = None
+            with self._mutex:
+                self._touched.add(touched.identities)
+                self._touched.causes = {**touched.causes, **self._touched.causes}
+                self._touched.successors = {**touched.successors, **self._touched.successors}
+            raise
+
+    def _write(self, id: str, as_of: Instant, rows: pa.Table, gone: Sequence[Leaver], causes: _Causes) -> None:
+        assert self._built is not None
+        known = _features_of(rows.column_names, self._built.defined)
+        for start in range(0, len(rows), _ROWS_TO_GRAPH):
+            part = rows.slice(start, _ROWS_TO_GRAPH)
+            write_rows(self._writer, id, as_of, list(_framed(part, known)), causes.of)
+        write_leavers(self._writer, as_of, gone)
+        if len(rows) or gone:
+            self._on_change()
+
+    def _static(self, defined: Defined, ids: Sequence[str]) -> dict[str, frozenset[str]]:
+        """Who of these is in which list."""
+        if not defined.lists:
+            return {}
+        records = records_of(self._reader, ids)
+        return {
+            key: frozenset(id for id, names in records.items() if names & self._records(list))
+            for key, list in defined.lists.items()
+        }
+
+    def _records(self, list: str) -> frozenset[RecordName]:
+        assert self._built is not None
+        kept = self._built.records
+        if list not in kept:
+            kept[list] = listed_records(self._reader, list)  # what a list has never changes
+        return kept[list]
+
+    def _hear(self) -> None:
+        """Take in whom decisions have touched, whoever made them."""
+        if self._sequence is None:
+            self._sequence = end_of_log(self._reader)  # everybody is looked at anyway
+            return
+        more = True
+        while more:
+            stretch = read_on(self._reader, self._sequence)
+            with self._mutex:
+                for logged in stretch.changes:
+                    self._take_in(logged.decision.kind, logged.decision.identities)
+            self._sequence, more = stretch.sequence, stretch.more
+
+    def _take_in(self, kind: DecisionKind, identities: Sequence[str]) -> None:
+        self._touched.add(identities)
+        cause = _CAUSES.get(kind)
+        if cause is None or not identities:
+            return
+        for id in identities:
+            self._touched.causes[id] = cause
+        if cause is Cause.MERGE:
+            self._touched.successors |= dict.fromkeys(identities[1:], identities[0])
+
+    def _take_touched(self, limit: int | None = None) -> _Touched:
+        with self._mutex:
+            touched = self._touched
+            if limit is None or len(touched.identities) <= limit:
+                self._touched = _Touched()
+                return touched
+            taken = set(sorted(touched.identities)[:limit])
+            touched.identities -= taken
+            return replace(touched, identities=taken)
+
+    def _run(self) -> None:
+        self.load()
+        while not self._over.is_set():
+            self._woken.wait(LOOK_SECONDS)
+            self._woken.clear()
+            if self._over.is_set():
+                return
+            try:
+                self.look()
+            except (OnefoldError, DriverError, Neo4jError) as err:
+                log.warning("the frame is put off", why=f"{type(err).__name__}: {err}")
+                self._over.wait(LOOK_SECONDS)
+            except Exception:
+                log.exception("the frame has failed")
+                self._over.wait(10 * LOOK_SECONDS)
+
+
+_CAUSES: Final = {
+    DecisionKind.MERGED: Cause.MERGE,
+    DecisionKind.SPLIT: Cause.SPLIT,
+    DecisionKind.ERASED: Cause.ERASE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """By what the current frame was made."""
+
+    defined: Defined
+    against: Population
+    as_of: Instant
+    created_at: Instant
+    records: dict[str, frozenset[RecordName]] = field(default_factory=dict)
+    """Of each list, as far as they were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Causes:
+    """Why people come and go."""
+
+    touched: _Touched
+    ruled: Collection[str]
+    """The segments whose definition, or what it reads, is another one now."""
+
+    def of(self, identity: str, segment: str) -> Cause:
+        """See :data:`onefold.graph.memberships.CauseOf`."""
+        if segment in self.ruled:
+            return Cause.RULE
+        if identity in self.touched.causes:
+            return self.touched.causes[identity]
+        return Cause.DATA if identity in self.touched.identities else Cause.TIME
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What is known of people."""
+
+    people: pa.Table
+    orders: pa.Table
+    lines: pa.Table
+    events: pa.Table
+    predictions: pa.Table
+
+    @property
+    def tables(self) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table, pa.Table]:
+        """As :func:`onefold.segments.features.compute` takes them."""
+        return self.people, self.orders, self.lines, self.events, self.predictions
+
+
+def _read(reader: Reader, defined: Defined, now: Instant, identities: Sequence[str] | None = None) -> _Read:
+    until = now + 1
+    return _Read(
+        people.people(reader, identities),
+        columns.wide_orders(reader, until, identities),
+        columns.wide_lines(reader, until, identities),
+        columns.wide_events(reader, until, identities, features.event_properties(defined.catalogue)),
+        people.predictions(reader, identities),
+    )
+
+
+def _as_of(read: _Read, now: Instant, otherwise: Instant | None = None) -> Instant:
+    """The newest order or event, plus one millisecond, at most now; without any, now."""
+    newest = [
+        int(pc.max(table[name].cast(pa.int64())).as_py())
+        for table, name in ((read.orders, "placed_at"), (read.events, "at"))
+        if len(table)
+    ]
+    if not newest:
+        return now if otherwise is None else otherwise
+    return min(max(newest) + 1, now)
+
+
+def _about(id: FrameId, built: _Built, people: int) -> About:
+    return About(str(id), built.as_of, built.created_at, people, built.defined.catalogue.version)
+
+
+def _parts(frame: pa.Table) -> Iterator[pa.Table]:
+    for start in range(0, max(len(frame), 1), _ROWS_A_PART):
+        yield frame.slice(start, _ROWS_A_PART)
+
+
+def _all(live: LiveFrame) -> pa.Table:
+    with live.asked() as asked:
+        return asked.people()
+
+
+def _differing(new: pa.Table, old: pa.Table) -> pa.Table:
+    """The rows that are other than before, or new."""
+    if set(new.column_names) != set(old.column_names):
+        return new
+    names = ", ".join('"' + name.replace('"', '""') + '"' for name in new.column_names)
+    found = query(
+        f"SELECT {names} FROM new_rows EXCEPT SELECT {names} FROM old_rows", {"new_rows": new, "old_rows": old}
+    )
+    return found.sort_by(IDENTITY)
+
+
+def _touched_data(rows: pa.Table, old: pa.Table | None) -> frozenset[str]:
+    """Of whom something else is known than before: who they are, what they did and when, which no clock changes."""
+    if old is None:
+        return frozenset(rows[IDENTITY].to_pylist())
+    known = [
+        field.name
+        for field in rows.schema
+        if field.name in old.column_names
+        and field.name not in (LABELS, SEGMENTS)
+        and (field.name in _COUNTED or not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)))
+    ]
+    return frozenset(_differing(rows.select(known), old.select(known))[IDENTITY].to_pylist())
+
+
+_COUNTED: Final = ("orders", "purchases", "reviews", "loyalty_points")
+"""Whole numbers that only data changes."""
+
+
+def _ruled(was: _Built | None, now: _Built) -> frozenset[str]:
+    """The segments that are defined otherwise than before, or read what is."""
+    if was is None:
+        return frozenset()
+    old, new = was.defined.catalogue, now.defined.catalogue
+    before, after = ({named: rule.text for named, rule in each.rules.items()} for each in (old, new))
+    changed = {named for named in {*before, *after} if before.get(named) != after.get(named)}
+    lists = {key for key in {*was.defined.lists, *now.defined.lists} if _list(was, key) != _list(now, key)}
+    changed |= {Named("segment", key) for key in lists}
+    touched = {*changed, *old.dependents(changed), *new.dependents(changed)}
+    return frozenset(named.key for named in touched if named.kind == "segment")
+
+
+def _list(built: _Built, key: str) -> str | None:
+    return built.defined.lists.get(key)
+
+
+def _gone(old: pa.Table, new: pa.Table, touched: _Touched) -> list[Leaver]:
+    """Who was there and is no more."""
+    text = f"""
+        SELECT {IDENTITY}, {SEGMENTS} FROM old_rows ANTI JOIN new_rows USING ({IDENTITY}) ORDER BY {IDENTITY}
+    """
+    found = query(text, {"old_rows": old.select([IDENTITY, SEGMENTS]), "new_rows": new.select([IDENTITY])})
+    return [
+        Leaver(
+            row[IDENTITY],
+            row[SEGMENTS],
+            touched.causes.get(row[IDENTITY], Cause.DATA),
+            touched.successors.get(row[IDENTITY], ""),
+        )
+        for row in found.to_pylist()
+    ]
+
+
+def _features_of(names: Iterable[str], defined: Defined) -> list[TypedFeature]:
+    """The features among columns that frames write to identities: predictions are there already."""
+    known: Mapping[str, TypedFeature] = defined.vocabulary.features
+    found = [known.get(name) or TypedFeature(name, Type.INT) for name in names if name not in _OWN]
+    return [each for each in found if each.property == f"f_{each.key}"]
+
+
+_OWN: Final = (IDENTITY, LABELS, SEGMENTS)
+
+
+def _features_names(frame: pa.Table | None, defined: Defined) -> list[str]:
+    return [] if frame is None else [each.property for each in _features_of(frame.column_names, defined)]
+
+
+def _framed(rows: pa.Table, known: Sequence[TypedFeature]) -> Iterator[FramedRow]:
+    """The rows as they are written to identities."""
+    instants = [each for each in known if each.type is Type.INSTANT]
+    plain = [each for each in known if each.type is not Type.INSTANT]
+    values = {each.key: rows[each.key].to_pylist() for each in plain}
+    moments = {each.key: rows[each.key].cast(pa.int64()).to_pylist() for each in instants}
+    lists: dict[str, list[Any]] = {name: rows[name].to_pylist() for name in (IDENTITY, LABELS, SEGMENTS)}
+    for row in range(len(rows)):
+        yield FramedRow(
+            lists[IDENTITY][row],
+            {each.property: values[each.key][row] for each in plain},
+            {each.property: moments[each.key][row] for each in instants},
+            lists[LABELS][row],
+            lists[SEGMENTS][row],
+        )

@@ -1,0 +1,196 @@
+"""The current frame on each engine: built, kept up to date, and told to identities and to the feed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from onefold.graph.ingest import Batch, Outcome, Writer, ingest
+from onefold.graph.memberships import read_counts, read_on, read_stored
+from onefold.graph.model import Deletion, Item, OperatorBan, OperatorMatch
+from onefold.graph.reader import Reader
+from onefold.graph.subject import Subject
+from onefold.service.defined import Definer
+from onefold.service.framing import Framing
+from tests import items as make
+from tests.conftest import Engine
+from tests.items import DAY, NOW
+
+BUYERS = "purchases >= 2"
+SILENT = "days_since(last_order_at) > 30"
+
+
+class World:
+    """A graph, its definitions, and a frame that is looked after by hand."""
+
+    def __init__(self, writer: Writer, folder: Path) -> None:
+        self.writer = writer
+        self.reader: Reader = make.reader(writer)
+        self.definer = Definer(self.reader, writer)
+        self.folder = folder
+        self.framing = self.again()
+
+    def again(self) -> Framing:
+        self.framing = Framing(self.reader, self.writer, self.definer, self.folder)
+        return self.framing
+
+    def put(self, *items: Item) -> list[Outcome]:
+        (outcomes,) = ingest(self.writer, [Batch(items)])
+        assert isinstance(outcomes, list)
+        self.framing.touch(id for o in outcomes for id in (o.identity, o.identity_before))
+        return outcomes
+
+    def look(self) -> None:
+        while self.framing.look():
+            pass
+
+    def segments(self, id: str) -> list[str]:
+        return list(read_stored(self.reader, Subject.identity(id)).properties.get("segments") or [])
+
+    def feed(self, after: int = 0) -> list[tuple[str, str, str, str]]:
+        found = []
+        while True:
+            stretch = read_on(self.reader, after)
+            ours = (c for c in stretch.changes if c.segment in OURS)
+            found += [(c.segment, c.identity, c.kind.value, c.cause.value) for c in ours]
+            after = stretch.sequence
+            if not stretch.more:
+                return found
+
+    def members(self, key: str) -> list[str]:
+        rule = self.definer.current.check(f'in_segment("{key}")')
+        with self.framing.current.asked() as asked:
+            return asked.page(rule, "", 100)
+
+
+OURS = {"buyers", "silent", "staff"}
+
+
+@pytest.fixture
+def world(engine: Engine, endpoint: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr("onefold.service.framing._QUIET_SECONDS", 0.0)
+    return World(make.writer(engine.endpoint, engine.driver), tmp_path / "frames")
+
+
+def three(world: World) -> tuple[str, str, str]:
+    ann, bob, cid = world.put(*(make.customer(f"web:{n}", f"email:{n}") for n in (1, 2, 3)))
+    world.put(
+        make.order("shop:1", of="web:1", placed=NOW - 50 * DAY),
+        make.order("shop:2", of="web:1", placed=NOW - 40 * DAY),
+        make.order("shop:3", of="web:2", placed=NOW - DAY),
+    )
+    world.definer.create("buyers", "", "", BUYERS, ())
+    world.definer.create("silent", "", "", SILENT, ())
+    return ann.identity, bob.identity, cid.identity
+
+
+def test_a_frame_is_asked_written_and_told(world: World) -> None:
+    ann, bob, cid = three(world)
+    world.look()
+    with world.framing.current.asked() as asked:
+        assert (asked.about.people, asked.about.as_of) == (3, NOW - DAY + 1)
+        assert asked.count(world.definer.current.check(SILENT)) == (1, 1)
+    assert (world.members("buyers"), world.members("silent")) == ([ann], [ann])
+    assert [world.segments(id)[:1] for id in (ann, bob, cid)] == [["buyers"], [], []]
+    assert world.feed() == [("buyers", ann, "ENTERED", "DATA"), ("silent", ann, "ENTERED", "DATA")]
+    assert read_counts(world.reader, 1)[0].members["segment buyers"] == 1
+    stored = read_stored(world.reader, Subject.identity(ann)).properties
+    assert (stored["f_purchases"], stored["f_last_order_at"]) == (2, NOW - 40 * DAY)
+
+
+def test_who_is_touched_is_brought_up_to_date_alone(world: World) -> None:
+    ann, bob, _ = three(world)
+    world.look()
+    before = world.framing.current
+    world.put(make.order("shop:4", of="web:2", placed=NOW - 1))
+    world.look()
+    assert world.framing.current is before
+    assert world.members("buyers") == sorted([ann, bob])
+    assert world.feed()[2:] == [("buyers", bob, "ENTERED", "DATA")]
+    with before.asked() as asked:
+        assert asked.about.as_of == NOW
+        assert asked.about.id.endswith(".1")
+
+
+def test_merge_split_and_erasure_are_told_with_their_causes(world: World) -> None:
+    ann, _, cid = three(world)
+    world.look()
+    told = len(world.feed())
+    world.put(OperatorMatch("customer:web:1", "customer:web:3", "ann", "", NOW))
+    world.look()
+    kept, gone = (ann, cid) if world.segments(ann) else (cid, ann)
+    merged = world.feed()[told:]
+    assert merged == (
+        []
+        if kept == ann
+        else [(s, cid, "ENTERED", "MERGE") for s in ("buyers", "silent")]
+        + [(s, ann, "LEFT", "MERGE") for s in ("buyers", "silent")]
+    )
+    world.put(OperatorBan("customer:web:1", "customer:web:3", "ann", "", NOW + 1))
+    world.look()
+    now = world.members("buyers")
+    assert len(now) == 1
+    assert gone not in now
+    told = len(world.feed())
+    world.put(Deletion("customer:web:1", NOW + 2), Deletion("order:shop:1", NOW + 2), Deletion("order:shop:2", NOW + 2))
+    world.look()
+    assert world.members("buyers") == []
+    left = world.feed()[told:]
+    assert {(s, id, kind) for s, id, kind, _ in left} == {("buyers", now[0], "LEFT"), ("silent", now[0], "LEFT")}
+    assert {cause for *_, cause in left} <= {"ERASE", "DATA"}
+
+
+def test_a_changed_rule_and_a_list_are_taken_in_without_a_new_frame(world: World) -> None:
+    ann, bob, cid = three(world)
+    world.look()
+    world.definer.update("buyers", {"rule": "purchases >= 1"}, (), "")
+    world.definer.create("staff", "", "", None, ["customer:web:3", "customer:web:9"])
+    world.look()
+    assert world.members("buyers") == sorted([ann, bob])
+    assert world.members("staff") == [cid]
+    assert world.feed()[2:] == sorted(
+        [("buyers", bob, "ENTERED", "RULE"), ("staff", cid, "ENTERED", "RULE")], key=lambda c: c[1]
+    )
+    (dan,) = world.put(make.customer("web:9", "email:9"))
+    world.look()
+    assert world.members("staff") == sorted([cid, dan.identity])
+    world.definer.delete("buyers", "")
+    world.look()
+    assert "buyers" not in world.segments(ann)
+
+
+def test_a_window_that_no_frame_has_is_in_the_next(world: World) -> None:
+    three(world)
+    world.put(make.event("web:e1", of="web:2", at=NOW - DAY, type="view"))
+    world.look()
+    world.definer.create("staff", "", "", 'count_events("view", 30d) >= 1', ())
+    world.look()
+    assert len(world.members("staff")) == 1
+
+
+def test_what_was_kept_is_asked_until_a_new_frame_is_there_and_nothing_is_told_twice(world: World) -> None:
+    ann, *_ = three(world)
+    world.look()
+    told = world.feed()
+    again = world.again()
+    again.load()
+    assert world.members("buyers") == [ann]
+    world.look()
+    assert world.members("buyers") == [ann]
+    assert world.feed() == told
+
+
+def test_what_fails_on_the_way_to_the_graph_is_done_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann, *_ = three(world)
+
+    def fail(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("onefold.service.framing.write_rows", fail)
+        with pytest.raises(ConnectionError):
+            world.look()
+    assert world.segments(ann) == []
+    world.look()
+    assert world.feed() == [("buyers", ann, "ENTERED", "DATA"), ("silent", ann, "ENTERED", "DATA")]
