@@ -40,8 +40,18 @@ def shop(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         ingest(shop, *(make.order(f"shop:{n}", of="web:0") for n in range(3)))
         ingest(shop, make.order("shop:9", of="web:1"))
         shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=pb.Segment(key="buyers", rule=BUYERS)))
-        until(lambda: count(shop, "buyers") == 1)
+        until(lambda: knows_all(shop))
         yield shop
+
+
+def knows_all(shop: Client) -> bool:
+    """Whether the frame has all of the orders, and the graph all of the frame: it is written there a little later."""
+    bought = pb.PreviewSegmentRequest(group=pb.Group(rule="purchases >= 1"))
+    if count(shop, "buyers") != 1 or shop.segment.PreviewSegment(bought).member_count != 2:
+        return False
+    rules = {"web:0": 'purchases == 3 && in_segment("buyers")', "web:1": "purchases == 1"}
+    asked = [pb.CheckMembershipRequest(group=pb.Group(rule=rule), subject=who(name)) for name, rule in rules.items()]
+    return all(shop.segment.CheckMembership(request).truth == pb.TRUTH_TRUE for request in asked)
 
 
 def ingest(shop: Client, *items: record_pb2.Item) -> None:
