@@ -29,7 +29,8 @@ ONEFOLD = [sys.executable, "-m", "onefold.service.cli"]
 class ServiceProcess:
     """A service on one data folder, started by ``with`` and stopped after it; on its own engine, or on a given one.
 
-    It takes a free port, and says nothing but errors (on standard error).
+    It takes a free port, and says nothing but errors (on standard error). It keeps no frames unless told to: it would
+    make one in each pause of a test or bench, which are no pauses of a service at work.
     """
 
     def __init__(self, folder: Path, endpoint: Endpoint | None = None, **settings: str) -> None:
@@ -82,6 +83,7 @@ class ServiceProcess:
             "ONEFOLD_DATA_FOLDER": str(self.folder),
             "ONEFOLD_ENGINE_HEAP": "512m",
             "ONEFOLD_METRICS_PORT": "0",
+            "ONEFOLD_FRAME_MINUTES": "0",
             "ONEFOLD_LOG_LEVEL": "error",
             **{f"ONEFOLD_{name.upper()}": value for name, value in self._settings.items()},
         }
