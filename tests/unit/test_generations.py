@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -206,14 +206,23 @@ while True:
 """
 
 
+@contextmanager
+def publishing(folder: Path, stamp: int = 0) -> Iterator[None]:
+    """Another process that publishes without end, until it is killed at the end of the ``with``, come what may."""
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(stamp)], stdout=subprocess.PIPE) as ran:
+        try:
+            assert ran.stdout is not None
+            ran.stdout.readline()
+            yield
+        finally:
+            ran.kill()
+
+
 def test_whoever_is_killed_while_publishing_leaves_a_whole_frame(tmp_path: Path, proving: bool) -> None:
     generations, randomly, stamp = Generations(tmp_path), random.Random(5), 0
     for _ in range(60 if proving else 6):
-        with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(stamp)], stdout=subprocess.PIPE) as ran:
-            assert ran.stdout is not None
-            ran.stdout.readline()
+        with publishing(tmp_path, stamp):
             time.sleep(randomly.random() * 0.5)
-            os.kill(ran.pid, signal.SIGKILL)
         if generations.current() is None:
             continue
         with generations.open() as frame:
@@ -231,9 +240,7 @@ def test_whoever_is_killed_while_publishing_leaves_a_whole_frame(tmp_path: Path,
 
 def test_readers_see_whole_frames_while_others_publish(tmp_path: Path) -> None:
     generations = Generations(tmp_path)
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), "0"], stdout=subprocess.PIPE) as ran:
-        assert ran.stdout is not None
-        ran.stdout.readline()
+    with publishing(tmp_path):
         while generations.current() is None:
             time.sleep(0.01)
         seen = set()
@@ -242,5 +249,4 @@ def test_readers_see_whole_frames_while_others_publish(tmp_path: Path) -> None:
             with generations.open() as frame:
                 assert set(stamps(frame).values()) == {frame.as_of}
                 seen.add(frame.id)
-        ran.kill()
     assert len(seen) > 1
