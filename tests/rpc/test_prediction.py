@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,17 @@ from onefold.ml import churn
 from onefold.ml.current import CurrentModel
 from onefold.ml.panel import Panel
 from onefold.ml.registry import Registry
-from onefold.service import convert
+from onefold.service import app, convert
 from onefold.service.cli import models, predicting, profiles, training
 from onefold.service.predictor import Predictor
 from onefold.service.scoring import Rescorer, score_everybody
-from onefold.v1 import identity_pb2, identity_service_pb2, record_pb2
+from onefold.v1 import identity_pb2, identity_service_pb2, record_pb2, segment_service_pb2
 from onefold.v1 import prediction_service_pb2 as pb
 from onefold.v1 import profile_service_pb2 as profile_pb
 from tests import items as make
 from tests.engines import empty
 from tests.histories import END, HORIZON_DAYS, shop
-from tests.rpc.conftest import Client
+from tests.rpc.conftest import Client, settings
 from tests.rpc.echo import details
 from tests.rpc.items import (
     DAY,
@@ -294,6 +296,37 @@ def test_everybody_is_streamed_with_the_score_that_each_gets_alone(trained: Clie
     assert everybody[alone.identity] == pytest.approx(alone.probability, abs=1e-12)
     middle = list(everybody)[150]
     assert streamed(middle) == {id: p for id, p in everybody.items() if id > middle}
+
+
+def test_a_segments_scores_are_those_of_its_members(trained: Client, tmp_path: Path) -> None:
+    shutil.copytree(trained.settings.models_folder, tmp_path / "models")
+    with ExitStack() as resources:
+        given = settings(trained.engine.endpoint, tmp_path, frame_minutes=60)
+        server = app.start(given, resources)
+        channel = resources.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
+        framed = Client(channel, trained.engine, given)
+        made = segment_service_pb2.Segment(key="returning", rule="orders >= 2")
+        framed.segment.CreateSegment(segment_service_pb2.CreateSegmentRequest(segment=made))
+        group = segment_service_pb2.Group(segment="returning")
+        members: list[str] = []
+        until = time.monotonic() + 60
+        while not members:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+            with suppress(grpc.RpcError):  # the first frame is under way
+                request = segment_service_pb2.StreamSegmentMembersRequest(group=group)
+                members = [id for m in framed.segment.StreamSegmentMembers(request, timeout=30) for id in m.identities]
+        request = pb.StreamScoresRequest(segment="returning")
+        streamed = [id for m in framed.prediction.StreamScores(request, timeout=60) for id in m.identities]
+        assert streamed == members
+        assert 0 < len(members) < 400
+        with pytest.raises(grpc.RpcError) as refused:
+            list(framed.prediction.StreamScores(pb.StreamScoresRequest(segment="retruning"), timeout=60))
+        framed.segment.DeleteSegment(segment_service_pb2.DeleteSegmentRequest(key="returning"))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.RpcError) as frameless:
+        list(trained.prediction.StreamScores(pb.StreamScoresRequest(segment="about_to_leave"), timeout=60))
+    assert frameless.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
 def predictions(client: Client, subject: identity_pb2.Subject, horizon_days: int = 0) -> pb.Predictions:

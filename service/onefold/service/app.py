@@ -97,14 +97,7 @@ def start(settings: Settings, resources: ExitStack) -> Server:
 
     server = Server(
         settings,
-        [
-            *_services(lanes, reader, feed, operations, models, predictor),
-            Service(
-                segment_service_pb2_grpc.add_SegmentServiceServicer_to_server,
-                SegmentServicer(reader, framing.definer, framing, segment_feed, now),
-                "onefold.v1.SegmentService",
-            ),
-        ],
+        _services(lanes, reader, feed, operations, models, predictor, framing, segment_feed),
         decoders=wire.decoders(),
         waits=long_running.WAITS,
         registry=registry,
@@ -187,6 +180,8 @@ def _services(
     operations: Operations,
     models: Registry,
     predictor: Predictor,
+    framing: Framing,
+    segment_feed: Feed[SegmentStretch],
 ) -> list[Service]:
     return [
         Service(
@@ -201,8 +196,13 @@ def _services(
         ),
         Service(
             prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server,
-            PredictionServicer(reader, models, predictor, operations, now),
+            PredictionServicer(reader, models, predictor, operations, now, framing.members),
             "onefold.v1.PredictionService",
+        ),
+        Service(
+            segment_service_pb2_grpc.add_SegmentServiceServicer_to_server,
+            SegmentServicer(reader, framing.definer, framing, segment_feed, now),
+            "onefold.v1.SegmentService",
         ),
         Service(
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server,

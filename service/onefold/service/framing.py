@@ -41,8 +41,10 @@ from onefold.segments import features
 from onefold.segments.features import Population
 from onefold.segments.frame import evaluated
 from onefold.segments.generations import FrameId, Generations
+from onefold.segments.printing import text_of
 from onefold.segments.query import query
 from onefold.segments.reads import Named
+from onefold.segments.tree import InSegment
 from onefold.segments.vocabulary import LABELS, SEGMENTS, Type, TypedFeature
 from onefold.service.defined import Defined, Definer
 from onefold.service.live_frame import IDENTITY, About, LiveFrame
@@ -130,6 +132,14 @@ class Framing:
         if self._live is None:
             raise NotReady("frame", "none was built yet: the first one is under way")
         return self._live
+
+    def members(self, segment: str, seconds: float | None = None) -> list[str]:
+        """The ids of who is in a segment, as it is defined by now, sorted. Raises NotFound for one that there is not,
+        NotReady before the first frame, DeadlineExceeded after ``seconds``."""
+        now = self.definer.look(seconds)
+        rule = now.segment(segment).rule or now.rule(text_of(InSegment(segment)))
+        with self.current.asked(seconds) as asked:
+            return [id for batch in asked.rows(rule) for id in batch.column(0).to_pylist()]
 
     def touch(self, identities: Iterable[str]) -> None:
         """Says that something was written of these, by now or before."""

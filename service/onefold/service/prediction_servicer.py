@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -49,12 +49,15 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         predictor: Predictor,
         operations: Operations,
         clock: Callable[[], Instant],
+        members: Callable[[str, float | None], Collection[str]],
     ) -> None:
+        """``members`` says who is in a segment, by its key, within some seconds."""
         self._reader = reader
         self._registry = registry
         self._predictor = predictor
         self._operations = operations
         self._clock = clock
+        self._members = members
 
     def TrainModel(  # noqa: N802
         self, request: prediction_service_pb2.TrainModelRequest, context: grpc.ServicerContext
@@ -137,8 +140,10 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def StreamScores(  # noqa: N802
         self, request: prediction_service_pb2.StreamScoresRequest, context: grpc.ServicerContext
     ) -> Iterator[prediction_service_pb2.StreamScoresResponse]:
-        """Everybody's scores, block by block."""
-        blocks = self._predictor.everybody(_horizon(request), request.after, seconds=deadline(context))
+        """Everybody's scores, or a segment's, block by block."""
+        seconds = deadline(context)
+        among = self._members(request.segment, seconds) if request.segment else None
+        blocks = self._predictor.everybody(_horizon(request), request.after, among=among, seconds=seconds)
         yield from (convert.block_to_proto(block) for block, _ in blocks)
 
     def GetPredictions(  # noqa: N802

@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from onefold.graph import columns
 from onefold.graph.audit import head_of
@@ -201,10 +202,16 @@ class Predictor:
         )
 
     def everybody(
-        self, horizon_days: int | None = None, after: str = "", *, seconds: float | None = None
+        self,
+        horizon_days: int | None = None,
+        after: str = "",
+        *,
+        among: Collection[str] | None = None,
+        seconds: float | None = None,
     ) -> Iterator[tuple[Block, int]]:
         """Everybody who has bought anything and whose id comes after ``after``, by ids rising, as of one instant and by
-        one model; with each block, how many people there are in all. Raises as :meth:`churn`.
+        one model, or those ``among`` these ids; with each block, how many people there are in all. Raises as
+        :meth:`churn`.
 
         The features are computed by the first who asks, and serve others for :data:`FRAME_SECONDS` while nothing is
         decided and no newer order is known."""
@@ -214,6 +221,8 @@ class Predictor:
         if as_of is None:
             return
         table = self._everybodys(reader, model_id, model, as_of)
+        if among is not None:
+            table = table.filter(pc.is_in(table["identity"], value_set=pa.array(among, pa.string())))
         first = int(np.searchsorted(table["identity"].to_numpy(), after, side="right")) if after else 0
         for start in range(first, len(table), BLOCK):
             yield _block(model_id, model, as_of, table.slice(start, BLOCK), horizon_days), len(table) - first

@@ -1157,19 +1157,23 @@ class StreamScoresRequest(_message.Message):
 
     HORIZON_DAYS_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
     horizon_days: _builtins.int
     """Within how many days: 1 to the model's longest horizon. Absent: that one."""
     after: _builtins.str
     """Only identities whose ids come after this one, to go on after a stream that broke off. Absent: all."""
+    segment: _builtins.str
+    """Only who is in this segment, by its key, in the frame in use. Absent: everybody."""
     def __init__(
         self,
         *,
         horizon_days: _builtins.int = ...,
         after: _builtins.str = ...,
+        segment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "horizon_days", b"horizon_days"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "horizon_days", b"horizon_days", "segment", b"segment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -153,12 +153,14 @@ class PredictionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamScores(self, request, context):
-        """Scores everybody who has bought anything, in the order of their ids, as of one instant and by one model.
+        """Scores everybody who has bought anything, or those of them who are in a segment, in the order of their ids, as of one
+        instant and by one model.
 
         Reasons are not among what is streamed, and how sure an identity is neither: ask for those by ScoreChurn. A stream that
         broke off goes on after the last id that was seen.
 
-        Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no model yet), UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+        Errors: INVALID_ARGUMENT, NOT_FOUND (the segment), FAILED_PRECONDITION (no model yet; with a segment, no frame yet),
+        UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

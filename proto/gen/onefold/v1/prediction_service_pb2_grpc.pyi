@@ -81,12 +81,14 @@ class PredictionServiceStub:
     DEADLINE_EXCEEDED. Reads only.
     """
     StreamScores: _grpc.UnaryStreamMultiCallable[_prediction_service_pb2.StreamScoresRequest, _prediction_service_pb2.StreamScoresResponse]
-    """Scores everybody who has bought anything, in the order of their ids, as of one instant and by one model.
+    """Scores everybody who has bought anything, or those of them who are in a segment, in the order of their ids, as of one
+    instant and by one model.
 
     Reasons are not among what is streamed, and how sure an identity is neither: ask for those by ScoreChurn. A stream that
     broke off goes on after the last id that was seen.
 
-    Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no model yet), UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+    Errors: INVALID_ARGUMENT, NOT_FOUND (the segment), FAILED_PRECONDITION (no model yet; with a segment, no frame yet),
+    UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
     """
     GetPredictions: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.GetPredictionsRequest, _prediction_service_pb2.Predictions]
     """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order, the next
@@ -148,12 +150,14 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     DEADLINE_EXCEEDED. Reads only.
     """
     StreamScores: _aio.UnaryStreamMultiCallable[_prediction_service_pb2.StreamScoresRequest, _prediction_service_pb2.StreamScoresResponse]  # type: ignore[assignment]
-    """Scores everybody who has bought anything, in the order of their ids, as of one instant and by one model.
+    """Scores everybody who has bought anything, or those of them who are in a segment, in the order of their ids, as of one
+    instant and by one model.
 
     Reasons are not among what is streamed, and how sure an identity is neither: ask for those by ScoreChurn. A stream that
     broke off goes on after the last id that was seen.
 
-    Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no model yet), UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+    Errors: INVALID_ARGUMENT, NOT_FOUND (the segment), FAILED_PRECONDITION (no model yet; with a segment, no frame yet),
+    UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
     """
     GetPredictions: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.GetPredictionsRequest, _prediction_service_pb2.Predictions]  # type: ignore[assignment]
     """Says all that is predicted of a person: churn and its curve over horizons, value, orders, the next order, the next
@@ -254,12 +258,14 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prediction_service_pb2.StreamScoresRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_prediction_service_pb2.StreamScoresResponse], _abc.AsyncIterator[_prediction_service_pb2.StreamScoresResponse]]:
-        """Scores everybody who has bought anything, in the order of their ids, as of one instant and by one model.
+        """Scores everybody who has bought anything, or those of them who are in a segment, in the order of their ids, as of one
+        instant and by one model.
 
         Reasons are not among what is streamed, and how sure an identity is neither: ask for those by ScoreChurn. A stream that
         broke off goes on after the last id that was seen.
 
-        Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no model yet), UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
+        Errors: INVALID_ARGUMENT, NOT_FOUND (the segment), FAILED_PRECONDITION (no model yet; with a segment, no frame yet),
+        UNAVAILABLE, DEADLINE_EXCEEDED. Reads only.
         """
 
     @_abc_1.abstractmethod
