@@ -18,6 +18,7 @@ from onefold.graph.memberships import (
     Leaver,
     end_of_feed,
     give_up_features,
+    left_behind,
     read_counts,
     read_on,
     read_stored,
@@ -162,9 +163,10 @@ def test_who_is_retired_leaves_with_a_successor_and_only_once(writer: Writer, re
     assert read_stored(reader, Subject.identity(merged)).identity == kept
     assert write_rows(writer, "frame-1", NOW, [row(merged, ["a"])], because(Cause.DATA)) == frozenset()
     before = end_of_feed(reader)
-    leaver = Leaver(merged, ("a", "b"), Cause.MERGE, kept)
+    assert left_behind(reader) == [merged]
     for _ in range(2):
-        write_leavers(writer, NOW + 1, [leaver])
+        write_leavers(writer, NOW + 1, [Leaver(merged, Cause.DATA)])
+    assert left_behind(reader) == []
     changes = read_on(reader, before).changes
     assert [(c.segment, c.identity, c.kind, c.cause, c.successor) for c in changes] == [
         ("a", merged, ChangeKind.LEFT, Cause.MERGE, kept),
@@ -175,7 +177,7 @@ def test_who_is_retired_leaves_with_a_successor_and_only_once(writer: Writer, re
 def test_who_is_in_no_frame_any_more_keeps_nothing_of_it_and_may_come_back(writer: Writer, reader: Reader) -> None:
     ann, _ = two(writer)
     write_rows(writer, "frame-1", NOW, [row(ann, ["a"], {"f_x": 1}, last=NOW)], because(Cause.DATA))
-    write_leavers(writer, NOW + 1, [Leaver(ann, ("of", "no", "matter"), Cause.DATA)])
+    write_leavers(writer, NOW + 1, [Leaver(ann, Cause.DATA)])
     assert properties(reader, ann).keys().isdisjoint({"f_x", "f_last_order_at", "segments", "labels", "frame"})
     write_rows(writer, "frame-2", NOW + 2, [row(ann, ["a"])], because(Cause.DATA))
     assert [c[3] for c in feed(reader)] == ["ENTERED", "LEFT", "ENTERED"]

@@ -33,13 +33,17 @@ _NEWEST: Final = "(i.frame_as_of IS NULL OR i.frame_as_of.epochMillis <= $as_of)
 """Whether no frame of a later instant has been written to ``i``."""
 
 _LEAVE: Final = f"""
-UNWIND $rows AS r MATCH (i:Identity {{id: r[0]}}) SET i.lock = $lock
-WITH i, r, CASE WHEN {_ALIVE} THEN coalesce(i.segments, []) ELSE r[1] END AS before
+UNWIND $rows AS id MATCH (i:Identity {{id: id}}) SET i.lock = $lock
+WITH i, coalesce(CASE WHEN {_ALIVE} THEN i.segments ELSE i.leaving END, []) AS before
 WHERE i.frame_left_at IS NULL AND {_NEWEST}
 SET i += $nothing, i.frame_left_at = datetime({{epochMillis: $now}})
-RETURN i.id, before
+RETURN i.id, before, coalesce(i.merged_into, ''), i.erased_at IS NOT NULL
 """
-"""A retired or erased identity has lost its segments already: the caller knows them from the frame before."""
+"""A retired or erased identity keeps what it was in as ``leaving``, until it has been told."""
+
+_LEFT_BEHIND: Final = """
+MATCH (i:Identity) WHERE i.leaving IS NOT NULL OR (i.anonymous AND i.segments IS NOT NULL) RETURN i.id ORDER BY i.id
+"""
 
 _LOCK_FEED: Final = """
 MERGE (h:SegmentFeed {key: 'head'}) SET h.lock = $lock RETURN coalesce(h.sequence, 0)
@@ -115,11 +119,8 @@ class Leaver:
     """An identity that was in the frame before and is in this one no more."""
 
     identity: str
-    segments: Sequence[str]
-    """That it was in; what an identity that is still current has counts instead."""
     cause: Cause
-    successor: str = ""
-    """The id that it merged into."""
+    """Of one that is still current: that of a retired or erased one is known by then."""
 
 
 CauseOf = Callable[[str, str], Cause]
@@ -138,6 +139,7 @@ class SegmentChange:
     kind: ChangeKind
     cause: Cause
     successor: str = ""
+    """The id that it merged into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,23 +209,31 @@ def write_rows(
 def write_leavers(
     writer: Writer, as_of: Instant, leavers: Sequence[Leaver], seconds: float | None = None
 ) -> frozenset[str]:
-    """Take what frames wrote from identities that are in none any more, and tell the feed. Returns and raises as
-    :func:`write_rows`."""
+    """Take what frames wrote from identities that are in none any more, and tell the feed: one that was merged leaves
+    with its successor. Returns and raises as :func:`write_rows`."""
     of = {leaver.identity: leaver for leaver in leavers}
 
     def attempt(part: Sequence[Leaver], until: float | None) -> set[str]:
         lock, now = uuid.uuid4().hex, writer.clock()
         with transaction(writer, until) as tx:
-            own = ("frame", "frame_as_of", "labels", "segments", *names_of(tx)[Owner.FRAMES])
-            asked = [[leaver.identity, list(leaver.segments)] for leaver in part]
+            own = ("frame", "frame_as_of", "labels", "segments", "leaving", *names_of(tx)[Owner.FRAMES])
+            asked = [leaver.identity for leaver in part]
             found = tx.run(_LEAVE, rows=asked, lock=lock, as_of=as_of, now=now, nothing=dict.fromkeys(own)).values()
-            gone = ((id, before, ()) for id, before in found)
-            changes = _changes(gone, lambda id, _: of[id].cause)
-            _append(tx, ((*change, of[change[1]].successor or None) for change in changes), lock, now)
+            successors = {id: successor for id, _, successor, _ in found}
+            ended = {id: Cause.MERGE if merged else Cause.ERASE for id, _, merged, erased in found if merged or erased}
+            gone = ((id, before, ()) for id, before, *_ in found)
+            changes = _changes(gone, lambda id, _: ended.get(id, of[id].cause))
+            _append(tx, ((*change, successors[change[1]] or None) for change in changes), lock, now)
             tx.commit()
-        return {id for id, _ in found}
+        return {id for id, *_ in found}
 
     return _in_parts(writer, sorted(leavers, key=lambda leaver: leaver.identity), attempt, seconds)
+
+
+def left_behind(reader: Reader) -> list[str]:
+    """The ids of those who can be in no frame, and of whom the feed has not told that they left: whoever wrote the last
+    frame did not come so far."""
+    return [id for (id,) in reader.rows(_LEFT_BEHIND)]
 
 
 def give_up_features(writer: Writer, kept: Collection[str], seconds: float | None = None) -> None:
