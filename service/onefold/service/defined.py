@@ -23,6 +23,7 @@ from onefold.graph.segments import (
 from onefold.segments import catalogue as catalogues
 from onefold.segments.catalogue import Catalogue, Change, Segment
 from onefold.segments.check import Rule, check
+from onefold.segments.memberships import CompiledRules
 from onefold.segments.problems import InvalidRule, did_you_mean
 from onefold.segments.reads import Named
 from onefold.segments.vocabulary import Vocabulary
@@ -47,6 +48,11 @@ class Defined:
     def vocabulary(self) -> Vocabulary:
         """What a rule may speak of."""
         return self.catalogue.vocabulary
+
+    @cached_property
+    def compiled(self) -> CompiledRules:
+        """The rules of all labels and segments, for one person at a time."""
+        return CompiledRules(self.catalogue)
 
     @property
     def lists(self) -> Mapping[str, str]:

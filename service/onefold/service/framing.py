@@ -249,7 +249,7 @@ class Framing:
             self._hear_why(touched)
             as_of = max(built.as_of, _as_of(read, now, built.as_of))
             known = features.compute(*read.tables, as_of, built.against, built.defined.catalogue)
-            rows = evaluated(known, built.defined.catalogue, self._static(built.defined, ids), as_of)
+            rows = built.defined.compiled.evaluated(known, self._static(built.defined, ids), as_of)
             with self.current.asked() as asked:
                 old = asked.people(ids)
             gone = _gone(old, rows, touched)
@@ -302,18 +302,20 @@ class Framing:
 
     def _hear(self) -> None:
         """Take in whom decisions have touched, whoever made them."""
+        after = self._sequence
         if self._built is None:
             end = end_of_log(self._reader)
-            if self._sequence is None or self._sequence > end:  # of no frame, or of that of another graph
-                self._sequence = end  # everybody is looked at anyway
-                return
+            if after is None or after > end:  # of no frame, or of another graph's: everybody is looked at anyway
+                after = end
+        assert after is not None
         more = True
         while more:
-            stretch = read_on(self._reader, self._sequence)
+            stretch = read_on(self._reader, after)
             with self._mutex:
                 for logged in stretch.changes:
                     self._take_in(logged.decision.kind, logged.decision.identities)
-            self._sequence, more = stretch.sequence, stretch.more
+            self._sequence = after = stretch.sequence
+            more = stretch.more
 
     def _take_in(self, kind: DecisionKind, identities: Sequence[str]) -> None:
         self._touched.add(identities)
