@@ -1,6 +1,6 @@
 """What a service says of segments against what it can't do without: a preview against the bare query of DuckDB and the
-same condition in Cypher, one person's membership against one bare read and one bare RPC, the members as a stream against
-a bare stream of the same messages."""
+same condition in Cypher, one person's membership against one bare read and one bare RPC, the members as a stream
+against a bare stream of the same messages."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from onefold.segments import catalogue, features
 from onefold.segments.frame import evaluated
 from onefold.segments.generations import Generations
 from onefold.segments.vocabulary import FEATURES, Type
+from onefold.service import logs
 from onefold.service.app import connect, now
 from onefold.service.defined import Definer
 from onefold.service.feed import SEGMENTS, Feed
@@ -116,7 +117,7 @@ def _write(endpoint: Endpoint, driver: neo4j.Driver, frame: pa.Table) -> None:
                 "UNWIND $ids AS id CREATE (:Identity {id: id, anonymous: false, created_at: datetime()})",
                 ids=[row.identity for row in rows],
             ).consume()
-            write_rows(writer, "1.0", END, rows, lambda *_: Cause.DATA)
+            write_rows(writer, "1.0", END, END, rows, lambda *_: Cause.DATA)
 
 
 def _rows(frame: pa.Table) -> Iterator[FramedRow]:
@@ -156,6 +157,7 @@ class _Served:
 
 
 def _serve(folder: Path, endpoint: Endpoint, pipe: Connection) -> None:
+    logs.configure("error")
     settings = Settings(
         listen="127.0.0.1:0",
         data_folder=folder,
@@ -251,7 +253,9 @@ class _Asker:
         many = f"{len(self.frame):,} people, {self.engine}"
         return [
             _at_most(f"PreviewSegment of {many} (ms)", preview, duck, 2, "the bare query of DuckDB"),
-            Ratio(f"the same in Cypher, {many} (ms)", preview, slow, slow / preview, "≥ 20 × faster", slow >= 20 * preview),
+            Ratio(
+                f"the same in Cypher, {many} (ms)", preview, slow, slow / preview, "≥ 20 × faster", slow >= 20 * preview
+            ),
         ]
 
     def checked(self) -> Ratio:

@@ -226,6 +226,17 @@ def test_time_alone_brings_people_in(world: World) -> None:
     assert world.members("silent") == sorted([ann, bob])
 
 
+def test_old_orders_that_come_after_people_are_written_though_the_frame_is_of_an_earlier_instant(world: World) -> None:
+    world.put(make.customer("web:1", "email:1"))
+    world.definer.create("buyers", "", "", BUYERS, ())
+    world.look()  # as of now: nobody has done anything
+    world.clock[0] += 1
+    (first, _) = world.put(*(make.order(f"shop:{n}", of="web:1", placed=NOW - 90 * DAY) for n in (1, 2)))
+    world.framing.build()
+    assert world.feed() == [("buyers", first.identity, "ENTERED", "DATA")]
+    assert world.segments(first.identity)[:1] == ["buyers"]
+
+
 def test_what_fails_on_the_way_to_the_graph_is_done_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ann, *_ = three(world)
 

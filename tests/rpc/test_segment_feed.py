@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import grpc
@@ -70,6 +70,28 @@ def refused(call: object, *arguments: object) -> tuple[grpc.StatusCode, str]:
     return raised.value.code(), str(client.error_of(raised.value))
 
 
+def preview(shop: Client, rule: str) -> pb.PreviewSegmentResponse:
+    """Of nobody while there is no frame."""
+    try:
+        return shop.segment.PreviewSegment(pb.PreviewSegmentRequest(group=pb.Group(rule=rule)), timeout=30)
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+            return pb.PreviewSegmentResponse()
+        raise
+
+
+def wait(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 90
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def until(shop: Client, rule: str, members: int) -> None:
+    """Wait until so many are in."""
+    wait(lambda: preview(shop, rule).member_count == members)
+
+
 def order_gone(name: str) -> record_pb2.Item:
     source, _, order_id = name.partition(":")
     key = record_pb2.RecordKey(order=record_pb2.OrderKey(source=source, order_id=order_id))
@@ -80,9 +102,13 @@ def test_a_merge_its_undo_by_a_ban_and_an_erasure_are_told_with_cause_and_succes
     create(shop, "buyers", "purchases >= 2")
     with watched(shop, "buyers", after=0) as changes:
         # The older id has two records, so that it stays with them whatever happens.
-        bob, _ = ingest(shop, make.customer("web:2", "email:b@example.org"), make.customer("crm:2", "email:b@example.org"))
+        bob, _ = ingest(
+            shop, make.customer("web:2", "email:b@example.org"), make.customer("crm:2", "email:b@example.org")
+        )
         orders = ("shop:1", "shop:2")
-        ann, *_ = ingest(shop, make.customer("web:1", "email:a@example.org"), *(make.order(o, of="web:1") for o in orders))
+        ann, *_ = ingest(
+            shop, make.customer("web:1", "email:a@example.org"), *(make.order(o, of="web:1") for o in orders)
+        )
         assert told(changes, 1) == {(ENTERED, ann, DATA, "")}
         ingest(shop, make.match("web:1", "web:2"))
         assert told(changes, 2) == {(ENTERED, bob, MERGE, ""), (LEFT, ann, MERGE, bob)}
@@ -99,10 +125,11 @@ def test_a_merge_its_undo_by_a_ban_and_an_erasure_are_told_with_cause_and_succes
 def test_time_that_goes_on_brings_people_in(shop: Client) -> None:
     create(shop, "quiet", "days_since(last_order_at) > 30")
     with watched(shop, "quiet") as changes:
-        ingest(shop, make.event("web:e0", of="web:2", happened=NOW - 5 * DAY))
-        (cid, _) = ingest(shop, make.customer("web:3"), make.order("shop:3", of="web:3", placed=NOW - 32 * DAY))
+        ingest(shop, make.event("web:e0", of="web:2", happened=NOW))
+        wait(lambda: preview(shop, "purchases >= 0").frame.as_of_time.seconds == NOW)
+        (cid, _) = ingest(shop, make.customer("web:3"), make.order("shop:3", of="web:3", placed=NOW - 30 * DAY + 900))
         until(shop, "purchases >= 1", 1)
-        ingest(shop, make.event("web:e1", of="web:2", happened=NOW))
+        ingest(shop, make.event("web:e1", of="web:2", happened=NOW + 1_800))
         assert told(changes, 1) == {(ENTERED, cid, TIME, "")}
 
 
@@ -113,20 +140,6 @@ def test_another_rule_is_told_as_such(shop: Client) -> None:
         shop.segment.UpdateSegment(pb.UpdateSegmentRequest(segment=pb.Segment(key="once", rule="purchases >= 5")))
         ((kind, _, cause, _),) = told(changes, 1)
         assert (kind, cause) == (LEFT, RULE)
-
-
-def until(shop: Client, rule: str, members: int) -> None:
-    """Wait until so many are in."""
-    end = time.monotonic() + 60
-    while True:
-        try:
-            request = pb.PreviewSegmentRequest(group=pb.Group(rule=rule))
-            if shop.segment.PreviewSegment(request, timeout=30).member_count == members:
-                return
-        except grpc.RpcError as error:
-            assert error.code() is grpc.StatusCode.FAILED_PRECONDITION, error  # no frame yet
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_an_export_is_of_one_frame_whatever_is_published_meanwhile(shop: Client) -> None:
@@ -152,7 +165,11 @@ def test_an_export_is_of_one_frame_whatever_is_published_meanwhile(shop: Client)
     assert sum(row["purchases"] for row in rows if row["gender"]) == 0
 
 
-@pytest.mark.parametrize("text", ["orders > 1 && " * 700_000 + "orders > 1", "(" * 10_000_000, "é" * 5_000_000])
+@pytest.mark.parametrize(
+    "text",
+    ["orders > 1 && " * 700_000 + "orders > 1", "(" * 10_000_000, "é" * 5_000_000],
+    ids=["clauses", "nesting", "letters"],
+)
 def test_ten_megabytes_are_refused_in_words_and_at_once(shop: Client, text: str) -> None:
     group = pb.Group(rule=text)
     for call, request in (

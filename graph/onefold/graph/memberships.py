@@ -29,8 +29,9 @@ _AT_ONCE: Final = 1_000
 
 _ALIVE: Final = "i.merged_into IS NULL AND i.erased_at IS NULL"
 
-_NEWEST: Final = "(i.frame_as_of IS NULL OR i.frame_as_of.epochMillis <= $as_of)"
-"""Whether no frame of a later instant has been written to ``i``."""
+_NEWEST: Final = "(i.frame_computed_at IS NULL OR i.frame_computed_at.epochMillis <= $computed_at)"
+"""Whether no frame that was computed later has been written to ``i``. The instant that frames are of may go back: that
+of the newest order does where it is deleted, or where the first ones come and they are old."""
 
 _LEAVE: Final = f"""
 UNWIND $rows AS id MATCH (i:Identity {{id: id}}) SET i.lock = $lock
@@ -179,13 +180,19 @@ class Stored:
 
 
 def write_rows(
-    writer: Writer, frame: str, as_of: Instant, rows: Sequence[FramedRow], cause: CauseOf, seconds: float | None = None
+    writer: Writer,
+    frame: str,
+    as_of: Instant,
+    computed_at: Instant,
+    rows: Sequence[FramedRow],
+    cause: CauseOf,
+    seconds: float | None = None,
 ) -> frozenset[str]:
     """Put what a frame says on identities, a thousand in a transaction, and into the feed who comes and goes by that.
 
     Returns the ids of those that took it: identities that were retired or erased meanwhile get nothing, and what is of
-    a later instant stays. The same again changes nothing. Raises as :func:`onefold.graph.ingest.ingest` does: what was
-    committed before stays, and may be written again.
+    a frame that was computed later stays. The same again changes nothing. Raises as
+    :func:`onefold.graph.ingest.ingest` does: what was committed before stays, and may be written again.
     """
     names = {name for row in rows for name in (*row.features, *row.instants)}
     instants = tuple(sorted({name for row in rows for name in row.instants}))
@@ -196,7 +203,12 @@ def write_rows(
         with transaction(writer, until) as tx:
             own = claim(tx, Owner.FRAMES, names, lock)
             found = tx.run(
-                text, rows=[_row(row, own, instants) for row in part], lock=lock, frame=frame, as_of=as_of
+                text,
+                rows=[_row(row, own, instants) for row in part],
+                lock=lock,
+                frame=frame,
+                as_of=as_of,
+                computed_at=computed_at,
             ).values()
             after = {row.identity: row.segments for row in part}
             _append(tx, _changes(((id, before, after[id]) for id, before in found), cause), lock, now)
@@ -207,7 +219,7 @@ def write_rows(
 
 
 def write_leavers(
-    writer: Writer, as_of: Instant, leavers: Sequence[Leaver], seconds: float | None = None
+    writer: Writer, computed_at: Instant, leavers: Sequence[Leaver], seconds: float | None = None
 ) -> frozenset[str]:
     """Take what frames wrote from identities that are in none any more, and tell the feed: one that was merged leaves
     with its successor. Returns and raises as :func:`write_rows`."""
@@ -216,9 +228,19 @@ def write_leavers(
     def attempt(part: Sequence[Leaver], until: float | None) -> set[str]:
         lock, now = uuid.uuid4().hex, writer.clock()
         with transaction(writer, until) as tx:
-            own = ("frame", "frame_as_of", "labels", "segments", "leaving", *names_of(tx)[Owner.FRAMES])
+            own = (
+                "frame",
+                "frame_as_of",
+                "frame_computed_at",
+                "labels",
+                "segments",
+                "leaving",
+                *names_of(tx)[Owner.FRAMES],
+            )
             asked = [leaver.identity for leaver in part]
-            found = tx.run(_LEAVE, rows=asked, lock=lock, as_of=as_of, now=now, nothing=dict.fromkeys(own)).values()
+            found = tx.run(
+                _LEAVE, rows=asked, lock=lock, computed_at=computed_at, now=now, nothing=dict.fromkeys(own)
+            ).values()
             successors = {id: successor for id, _, successor, _ in found}
             ended = {id: Cause.MERGE if merged else Cause.ERASE for id, _, merged, erased in found if merged or erased}
             gone = ((id, before, ()) for id, before, *_ in found)
@@ -335,7 +357,8 @@ def _write_text(instants: Iterable[str]) -> str:
     return f"""
 UNWIND $rows AS r MATCH (i:Identity {{id: r[0]}}) SET i.lock = $lock
 WITH i, r, coalesce(i.segments, []) AS before WHERE {_ALIVE} AND {_NEWEST}
-SET i += r[1], i.frame = $frame, i.frame_as_of = datetime({{epochMillis: $as_of}}), i.frame_left_at = null{moments}
+SET i += r[1], i.frame = $frame, i.frame_as_of = datetime({{epochMillis: $as_of}}),
+  i.frame_computed_at = datetime({{epochMillis: $computed_at}}), i.frame_left_at = null{moments}
 RETURN i.id, before
 """
 

@@ -196,12 +196,12 @@ class Framing:
         known = features.compute(*read.tables, as_of, against, defined.catalogue)
         static = {key: listed(self._reader, list) for key, list in defined.lists.items()}
         frame = evaluated(known, defined.catalogue, static, as_of)
-        self._publish(_Built(defined, against, as_of, now), frame, touched)
+        self._publish(_Built(defined, against, as_of, now), frame, touched, now)
         log.info("a frame was built", people=len(frame), as_of=as_of, seconds=(self._writer.clock() - now) / 1000)
 
     def _change_rules(self, defined: Defined) -> None:
         """The same features by other rules; all anew where these ask for other features."""
-        built = self._built
+        built, now = self._built, self._writer.clock()
         assert built is not None
         wanted = features.schema(defined.catalogue)
         if set(wanted.names) - self.current.columns:
@@ -213,9 +213,9 @@ class Framing:
         frame = evaluated(known, defined.catalogue, static, built.as_of)
         touched = _Touched(heard=self._told)
         with self._or_anew(touched):
-            self._publish(replace(built, defined=defined), frame, touched)
+            self._publish(replace(built, defined=defined), frame, touched, now)
 
-    def _publish(self, built: _Built, frame: pa.Table, touched: _Touched) -> None:
+    def _publish(self, built: _Built, frame: pa.Table, touched: _Touched, now: Instant) -> None:
         before, was = self._live, self._built
         notes = _notes(built, touched.heard if self._told is None else self._told)
         id = self._generations.publish(built.as_of, built.defined.catalogue.version, _parts(frame), notes)
@@ -229,7 +229,7 @@ class Framing:
         if was is None:  # at the start, and after what failed on the way
             known = {leaver.identity for leaver in gone}
             gone += [Leaver(id, Cause.DATA) for id in left_behind(self._reader) if id not in known]
-        self._write(str(id), built.as_of, rows, gone, causes)
+        self._write(str(id), built.as_of, now, rows, gone, causes)
         names = [each.property for each in _features_of(frame.column_names, built.defined)]
         if was is None or set(names) != set(_features_names(old, built.defined)):
             give_up_features(self._writer, names)
@@ -258,7 +258,7 @@ class Framing:
             self._id, self._built = id, replace(built, as_of=as_of)
             self.current.change(rows, [leaver.identity for leaver in gone], _about(id, self._built, 0))
             causes = _Causes(touched, frozenset())
-            self._write(str(id), as_of, _differing(rows, old), gone, causes)
+            self._write(str(id), as_of, now, _differing(rows, old), gone, causes)
 
     @contextmanager
     def _or_anew(self, touched: _Touched) -> Iterator[None]:
@@ -272,13 +272,15 @@ class Framing:
                 self._touched.causes = {**touched.causes, **self._touched.causes}
             raise
 
-    def _write(self, id: str, as_of: Instant, rows: pa.Table, gone: Sequence[Leaver], causes: _Causes) -> None:
+    def _write(
+        self, id: str, as_of: Instant, now: Instant, rows: pa.Table, gone: Sequence[Leaver], causes: _Causes
+    ) -> None:
         assert self._built is not None
         known = _features_of(rows.column_names, self._built.defined)
         for start in range(0, len(rows), _ROWS_TO_GRAPH):
             part = rows.slice(start, _ROWS_TO_GRAPH)
-            write_rows(self._writer, id, as_of, list(_framed(part, known)), causes.of)
-        write_leavers(self._writer, as_of, gone)
+            write_rows(self._writer, id, as_of, now, list(_framed(part, known)), causes.of)
+        write_leavers(self._writer, now, gone)
         self._told = causes.touched.heard
         if len(rows) or gone:
             self._on_change()
