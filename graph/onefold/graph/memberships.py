@@ -42,6 +42,9 @@ RETURN i.id, before, coalesce(i.merged_into, ''), i.erased_at IS NOT NULL
 """
 """A retired or erased identity keeps what it was in as ``leaving``, until it has been told."""
 
+_OWN: Final = ("frame", "frame_as_of", "frame_computed_at", "labels", "segments", "leaving")
+"""What a frame writes besides features."""
+
 _LEFT_BEHIND: Final = """
 MATCH (i:Identity) WHERE i.leaving IS NOT NULL OR (i.anonymous AND i.segments IS NOT NULL) RETURN i.id ORDER BY i.id
 """
@@ -228,19 +231,9 @@ def write_leavers(
     def attempt(part: Sequence[Leaver], until: float | None) -> set[str]:
         lock, now = uuid.uuid4().hex, writer.clock()
         with transaction(writer, until) as tx:
-            own = (
-                "frame",
-                "frame_as_of",
-                "frame_computed_at",
-                "labels",
-                "segments",
-                "leaving",
-                *names_of(tx)[Owner.FRAMES],
-            )
+            nothing = dict.fromkeys((*_OWN, *names_of(tx)[Owner.FRAMES]))
             asked = [leaver.identity for leaver in part]
-            found = tx.run(
-                _LEAVE, rows=asked, lock=lock, computed_at=computed_at, now=now, nothing=dict.fromkeys(own)
-            ).values()
+            found = tx.run(_LEAVE, rows=asked, lock=lock, computed_at=computed_at, now=now, nothing=nothing).values()
             successors = {id: successor for id, _, successor, _ in found}
             ended = {id: Cause.MERGE if merged else Cause.ERASE for id, _, merged, erased in found if merged or erased}
             gone = ((id, before, ()) for id, before, *_ in found)

@@ -54,6 +54,11 @@ class Defined:
         """The rules of all labels and segments, for one person at a time."""
         return CompiledRules(self.catalogue)
 
+    @cached_property
+    def _rules(self) -> Callable[[str], Rule]:
+        """Checks a text, once for those who ask the same again and again."""
+        return lru_cache(maxsize=256)(lambda text: check(text, self.vocabulary))
+
     @property
     def lists(self) -> Mapping[str, str]:
         """The id of each static segment's list, by the segment's key."""
@@ -70,7 +75,7 @@ class Defined:
 
     def rule(self, text: str) -> Rule:
         """The rule that a text says. Raises InvalidRule."""
-        return check(text, self.vocabulary)
+        return self._rules(text)
 
     def check(self, text: str, field: str = "rule") -> Rule:
         """The rule that a text says. Raises InvalidInput that begins at ``field``."""
