@@ -51,7 +51,7 @@ def create(shop: Client, key: str, rule: str) -> None:
 @contextmanager
 def watched(shop: Client, *segments: str, after: int | None = None) -> Iterator[Iterator[pb.SegmentChange]]:
     """The changes of some segments from now on, or from a place in the feed on."""
-    stream = shop.segment.WatchSegment(pb.WatchSegmentRequest(segments=segments, after_sequence=after), timeout=120)
+    stream = shop.segment.WatchSegment(pb.WatchSegmentRequest(segments=segments, after_sequence=after), timeout=300)
     try:
         yield (change for message in stream for change in message.changes)
     finally:
@@ -81,7 +81,7 @@ def preview(shop: Client, rule: str) -> pb.PreviewSegmentResponse:
 
 
 def wait(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 90
+    end = time.monotonic() + 240
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -153,7 +153,7 @@ def test_an_export_is_of_one_frame_whatever_is_published_meanwhile(shop: Client)
     for start in range(0, MANY, 500):
         ingest(shop, *items[start : start + 500])
     until(shop, crowd, MANY)
-    stream = shop.segment.ExportSegment(request, timeout=120)
+    stream = shop.segment.ExportSegment(request, timeout=300)
     frame = next(stream).frame
     ingest(shop, *(make.order(f"shop:m{n}", of=f"web:m{n}") for n in range(100)))
     until(shop, f"purchases == 1 && {crowd}", 100)
