@@ -134,12 +134,11 @@ def test_time_that_goes_on_brings_people_in(shop: Client) -> None:
 
 
 def test_another_rule_is_told_as_such(shop: Client) -> None:
-    create(shop, "once", "purchases >= 1")
-    until(shop, 'in_segment("once")', 1)
     with watched(shop, "once") as changes:
+        create(shop, "once", "purchases >= 1")
+        ((entered, who, _, _),) = told(changes, 1)
         shop.segment.UpdateSegment(pb.UpdateSegmentRequest(segment=pb.Segment(key="once", rule="purchases >= 5")))
-        ((kind, _, cause, _),) = told(changes, 1)
-        assert (kind, cause) == (LEFT, RULE)
+        assert (entered, told(changes, 1)) == (ENTERED, {(LEFT, who, RULE, "")})
 
 
 def test_an_export_is_of_one_frame_whatever_is_published_meanwhile(shop: Client) -> None:
