@@ -10,7 +10,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import features, frames, hub, ingest, profile, resolve, resolve_identity, scores, unary
+from tests.bench import features, frames, hub, ingest, profile, resolve, resolve_identity, scores, segments, unary
 from tests.engines import ENGINES
 
 PER_ENGINE = {
@@ -20,6 +20,7 @@ PER_ENGINE = {
     "hub": lambda engine, _: hub.measure(engine),
     "resolve-identity": lambda engine, _: resolve_identity.measure(engine),
     "scores": lambda engine, _: scores.measure(engine),
+    "segments": lambda engine, _: segments.measure(engine),
 }
 
 ALONE = {"resolve": resolve.measure, "features": lambda _: features.measure(), "frames": lambda _: frames.measure()}

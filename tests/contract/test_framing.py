@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ class World:
     """A graph, its definitions, and a frame that is looked after by hand."""
 
     def __init__(self, writer: Writer, folder: Path) -> None:
-        self.writer = writer
+        self.clock = [NOW]
+        self.writer = writer = replace(writer, clock=lambda: self.clock[0])
         self.reader: Reader = make.reader(writer)
         self.definer = Definer(self.reader, writer)
         self.folder = folder
@@ -179,6 +181,60 @@ def test_what_was_kept_is_asked_until_a_new_frame_is_there_and_nothing_is_told_t
     world.look()
     assert world.members("buyers") == [ann]
     assert world.feed() == told
+
+
+@pytest.mark.parametrize("step", ["write_rows", "write_leavers"])
+def test_who_ended_is_told_to_have_left_however_far_the_last_frame_came(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    ann, bob, _ = three(world)
+    world.look()
+    told = len(world.feed())
+    world.put(OperatorMatch("customer:web:1", "customer:web:2", "ann", "", NOW))
+    world.put(make.order("shop:4", of="web:2", placed=NOW - 1))
+    kept, gone = sorted([ann, bob])
+
+    def fail(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"onefold.service.framing.{step}", fail)
+        with pytest.raises(ConnectionError):
+            world.look()
+    again = world.again()  # as after a crash: what was published is all that is known
+    again.load()
+    world.look()
+    changes = world.feed()[told:]
+    if gone == ann:
+        assert ("buyers", ann, "LEFT", "MERGE") in changes
+        assert [s.successor for s in read_on(world.reader, told).changes if s.identity == ann] == [kept, kept]
+    members: set[tuple[str, str]] = set()
+    for segment, id, kind, cause in world.feed():
+        assert cause in ("DATA", "MERGE")
+        (members.add if kind == "ENTERED" else members.remove)((segment, id))
+    assert members == {("buyers", kept)} == {(s, kept) for s in world.segments(kept) if s in OURS}
+
+
+def test_time_alone_brings_people_in(world: World) -> None:
+    ann, bob, _ = three(world)
+    world.look()
+    told = len(world.feed())
+    world.put(make.event("web:e", of="web:3", at=NOW + 40 * DAY))
+    world.clock[0] = NOW + 41 * DAY
+    world.framing.build()
+    assert world.feed()[told:] == [("silent", bob, "ENTERED", "TIME")]
+    assert world.members("silent") == sorted([ann, bob])
+
+
+def test_old_orders_that_come_after_people_are_written_though_the_frame_is_of_an_earlier_instant(world: World) -> None:
+    world.put(make.customer("web:1", "email:1"))
+    world.definer.create("buyers", "", "", BUYERS, ())
+    world.look()  # as of now: nobody has done anything
+    world.clock[0] += 1
+    (first, _) = world.put(*(make.order(f"shop:{n}", of="web:1", placed=NOW - 90 * DAY) for n in (1, 2)))
+    world.framing.build()
+    assert world.feed() == [("buyers", first.identity, "ENTERED", "DATA")]
+    assert world.segments(first.identity)[:1] == ["buyers"]
 
 
 def test_what_fails_on_the_way_to_the_graph_is_done_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

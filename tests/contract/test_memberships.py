@@ -18,6 +18,7 @@ from onefold.graph.memberships import (
     Leaver,
     end_of_feed,
     give_up_features,
+    left_behind,
     read_counts,
     read_on,
     read_stored,
@@ -86,7 +87,7 @@ def test_what_is_written_is_read_and_seen_by_queries(writer: Writer, reader: Rea
     ann, bob = two(writer)
     said = {"f_city": "leeds", "f_orders": 3, "f_spend": 1.5, "f_vip": True, WINDOW: 7, "f_none": None}
     rows = [row(ann, ["a", "b"], {**said, "f_interests": ["x", "y"]}, ["l"], NOW - DAY), row(bob)]
-    assert write_rows(writer, "frame-1", NOW, rows, because(Cause.DATA)) == {ann, bob}
+    assert write_rows(writer, "frame-1", NOW, NOW, rows, because(Cause.DATA)) == {ann, bob}
     found = read_stored(reader, Subject.record("customer:web:1"))
     assert (found.identity, found.frame) == (ann, "frame-1")
     known = {**said, "f_interests": ["x", "y"], "f_last_order_at": NOW - DAY, "segments": ["a", "b"], "labels": ["l"]}
@@ -104,8 +105,8 @@ def test_what_is_written_is_read_and_seen_by_queries(writer: Writer, reader: Rea
 def test_who_comes_and_who_leaves_is_told_once(writer: Writer, reader: Reader) -> None:
     ann, bob = two(writer)
     for _ in range(2):
-        write_rows(writer, "frame-1", NOW, [row(ann, ["a", "b"]), row(bob, ["b"])], because(Cause.DATA))
-    write_rows(writer, "frame-2", NOW + 1, [row(ann, ["b", "c"]), row(bob, ["b"])], because(Cause.TIME))
+        write_rows(writer, "frame-1", NOW, NOW, [row(ann, ["a", "b"]), row(bob, ["b"])], because(Cause.DATA))
+    write_rows(writer, "frame-2", NOW, NOW + 1, [row(ann, ["b", "c"]), row(bob, ["b"])], because(Cause.TIME))
     first, second = sorted((ann, bob))
     entered = [(s, id) for id in (first, second) for s in (["a", "b"] if id == ann else ["b"])]
     assert [(c[1], c[2]) for c in feed(reader)[:3]] == entered
@@ -119,10 +120,10 @@ def test_what_a_frame_says_no_more_is_taken_away_and_an_older_one_changes_nothin
     writer: Writer, reader: Reader
 ) -> None:
     ann, _ = two(writer)
-    write_rows(writer, "frame-1", NOW, [row(ann, ["a"], {"f_x": 1, "f_y": 2}, last=NOW)], because(Cause.DATA))
-    write_rows(writer, "frame-2", NOW + 1, [row(ann, ["a"], {"f_y": 3})], because(Cause.DATA))
+    write_rows(writer, "frame-1", NOW, NOW, [row(ann, ["a"], {"f_x": 1, "f_y": 2}, last=NOW)], because(Cause.DATA))
+    write_rows(writer, "frame-2", NOW, NOW + 1, [row(ann, ["a"], {"f_y": 3})], because(Cause.DATA))
     assert {k for k in properties(reader, ann) if k.startswith("f_")} == {"f_y"}
-    assert write_rows(writer, "frame-1", NOW, [row(ann, [], {"f_x": 1})], because(Cause.DATA)) == frozenset()
+    assert write_rows(writer, "frame-1", NOW, NOW, [row(ann, [], {"f_x": 1})], because(Cause.DATA)) == frozenset()
     assert properties(reader, ann)["frame"] == "frame-2"
     give_up_features(writer, ["f_y"])
     assert reader.rows("MATCH (o:FeatureOwner {key: 'frames'}) RETURN o.names")[0][0] == ["f_y"]
@@ -135,7 +136,7 @@ def test_scores_and_frames_leave_each_other_theirs(writer: Writer, reader: Reade
         return Run(f"run-{number}", "churn-0001", NOW + number, NOW, head_of(reader)[0])
 
     write_predictions(writer, run(1), [Prediction(ann, 0.25, features={"orders": 1, "gap": 2.5})])
-    write_rows(writer, "frame-1", NOW, [row(ann, ["a"], {"f_orders": 9, "f_city": "leeds"})], because(Cause.DATA))
+    write_rows(writer, "frame-1", NOW, NOW, [row(ann, ["a"], {"f_orders": 9, "f_city": "leeds"})], because(Cause.DATA))
     assert read_scores(reader, [ann])[ann].prediction.churn_probability == 0.25
     write_predictions(writer, run(2), [Prediction(ann, 0.75, features={"orders": 1, "pace": 0.5})])
     found = properties(reader, ann)
@@ -156,15 +157,16 @@ def test_scores_and_frames_leave_each_other_theirs(writer: Writer, reader: Reade
 
 def test_who_is_retired_leaves_with_a_successor_and_only_once(writer: Writer, reader: Reader) -> None:
     ann, bob = two(writer)
-    write_rows(writer, "frame-1", NOW, [row(ann, ["a"]), row(bob, ["a", "b"])], because(Cause.DATA))
+    write_rows(writer, "frame-1", NOW, NOW, [row(ann, ["a"]), row(bob, ["a", "b"])], because(Cause.DATA))
     put(writer, OperatorMatch("customer:web:1", "customer:web:2", "ann", "", NOW))
     merged, kept = (bob, ann) if "segments" in properties(reader, ann) else (ann, bob)
     assert read_stored(reader, Subject.identity(merged)).identity == kept
-    assert write_rows(writer, "frame-1", NOW, [row(merged, ["a"])], because(Cause.DATA)) == frozenset()
+    assert write_rows(writer, "frame-1", NOW, NOW, [row(merged, ["a"])], because(Cause.DATA)) == frozenset()
     before = end_of_feed(reader)
-    leaver = Leaver(merged, ("a", "b"), Cause.MERGE, kept)
+    assert left_behind(reader) == [merged]
     for _ in range(2):
-        write_leavers(writer, NOW + 1, [leaver])
+        write_leavers(writer, NOW + 1, [Leaver(merged, Cause.DATA)])
+    assert left_behind(reader) == []
     changes = read_on(reader, before).changes
     assert [(c.segment, c.identity, c.kind, c.cause, c.successor) for c in changes] == [
         ("a", merged, ChangeKind.LEFT, Cause.MERGE, kept),
@@ -174,10 +176,10 @@ def test_who_is_retired_leaves_with_a_successor_and_only_once(writer: Writer, re
 
 def test_who_is_in_no_frame_any_more_keeps_nothing_of_it_and_may_come_back(writer: Writer, reader: Reader) -> None:
     ann, _ = two(writer)
-    write_rows(writer, "frame-1", NOW, [row(ann, ["a"], {"f_x": 1}, last=NOW)], because(Cause.DATA))
-    write_leavers(writer, NOW + 1, [Leaver(ann, ("of", "no", "matter"), Cause.DATA)])
+    write_rows(writer, "frame-1", NOW, NOW, [row(ann, ["a"], {"f_x": 1}, last=NOW)], because(Cause.DATA))
+    write_leavers(writer, NOW + 1, [Leaver(ann, Cause.DATA)])
     assert properties(reader, ann).keys().isdisjoint({"f_x", "f_last_order_at", "segments", "labels", "frame"})
-    write_rows(writer, "frame-2", NOW + 2, [row(ann, ["a"])], because(Cause.DATA))
+    write_rows(writer, "frame-2", NOW, NOW + 2, [row(ann, ["a"])], because(Cause.DATA))
     assert [c[3] for c in feed(reader)] == ["ENTERED", "LEFT", "ENTERED"]
 
 
@@ -186,7 +188,7 @@ def test_more_than_one_transaction_holds_are_all_written(
 ) -> None:
     monkeypatch.setattr("onefold.graph.memberships._AT_ONCE", 3)
     ids = [o.identity for o in put(writer, *(make.customer(f"web:{n}", f"email:{n}") for n in range(8)))]
-    assert write_rows(writer, "frame-1", NOW, [row(id, ["a"]) for id in ids], because(Cause.RULE)) == set(ids)
+    assert write_rows(writer, "frame-1", NOW, NOW, [row(id, ["a"]) for id in ids], because(Cause.RULE)) == set(ids)
     assert end_of_feed(reader) == 8
     sequence, seen = 0, []
     while True:

@@ -74,6 +74,7 @@ def test_everybody_at_once_is_each_one_alone(seed: int, monkeypatch: pytest.Monk
     of, rows = catalogue(seed), people(seed, 200)
     table = evaluated(features_of(rows), of, STATIC, NOW)
     compiled_rules = CompiledRules(of)
+    assert compiled_rules.evaluated(features_of(rows), STATIC, NOW).equals(table.combine_chunks())
     assert table["identity"].to_pylist() == [row["id"] for row in rows]
     for row, labels, segments in zip(rows, table["labels"].to_pylist(), table["segments"].to_pylist(), strict=True):
         expected = one_by_one(of, row)

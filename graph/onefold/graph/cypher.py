@@ -180,9 +180,9 @@ READ_EVENTS: Final = "UNWIND $events AS k MATCH (e:Event {key: k}) RETURN e.key"
 SPLIT_IDENTITIES: Final = "UNWIND $rows AS id MATCH (i:Identity {id: id}) SET i.split = true"
 
 IDENTITY_ALONE: Final = """id: {0}.id, anonymous: {0}.anonymous, created_at: {0}.created_at, split: {0}.split,
-  lock: {0}.lock"""
-"""What an identity has of its own; all else on it was written by scoring (:mod:`onefold.graph.predictions`) and from
-frames (:mod:`onefold.graph.memberships`)."""
+  lock: {0}.lock, leaving: CASE WHEN size({0}.segments) > 0 THEN {0}.segments ELSE {0}.leaving END"""
+"""What an identity that ends has of its own; all else on it was written by scoring (:mod:`onefold.graph.predictions`)
+and from frames (:mod:`onefold.graph.memberships`). The feed has yet to tell which segments it leaves."""
 
 ERASE_IDENTITIES: Final = f"""
 UNWIND $rows AS id MATCH (i:Identity {{id: id}})

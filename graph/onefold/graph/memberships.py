@@ -29,17 +29,25 @@ _AT_ONCE: Final = 1_000
 
 _ALIVE: Final = "i.merged_into IS NULL AND i.erased_at IS NULL"
 
-_NEWEST: Final = "(i.frame_as_of IS NULL OR i.frame_as_of.epochMillis <= $as_of)"
-"""Whether no frame of a later instant has been written to ``i``."""
+_NEWEST: Final = "(i.frame_computed_at IS NULL OR i.frame_computed_at.epochMillis <= $computed_at)"
+"""Whether no frame that was computed later has been written to ``i``. The instant that frames are of may go back: that
+of the newest order does where it is deleted, or where the first ones come and they are old."""
 
 _LEAVE: Final = f"""
-UNWIND $rows AS r MATCH (i:Identity {{id: r[0]}}) SET i.lock = $lock
-WITH i, r, CASE WHEN {_ALIVE} THEN coalesce(i.segments, []) ELSE r[1] END AS before
+UNWIND $rows AS id MATCH (i:Identity {{id: id}}) SET i.lock = $lock
+WITH i, coalesce(CASE WHEN {_ALIVE} THEN i.segments ELSE i.leaving END, []) AS before
 WHERE i.frame_left_at IS NULL AND {_NEWEST}
 SET i += $nothing, i.frame_left_at = datetime({{epochMillis: $now}})
-RETURN i.id, before
+RETURN i.id, before, coalesce(i.merged_into, ''), i.erased_at IS NOT NULL
 """
-"""A retired or erased identity has lost its segments already: the caller knows them from the frame before."""
+"""A retired or erased identity keeps what it was in as ``leaving``, until it has been told."""
+
+_OWN: Final = ("frame", "frame_as_of", "frame_computed_at", "labels", "segments", "leaving")
+"""What a frame writes besides features."""
+
+_LEFT_BEHIND: Final = """
+MATCH (i:Identity) WHERE i.leaving IS NOT NULL OR (i.anonymous AND i.segments IS NOT NULL) RETURN i.id ORDER BY i.id
+"""
 
 _LOCK_FEED: Final = """
 MERGE (h:SegmentFeed {key: 'head'}) SET h.lock = $lock RETURN coalesce(h.sequence, 0)
@@ -115,11 +123,8 @@ class Leaver:
     """An identity that was in the frame before and is in this one no more."""
 
     identity: str
-    segments: Sequence[str]
-    """That it was in; what an identity that is still current has counts instead."""
     cause: Cause
-    successor: str = ""
-    """The id that it merged into."""
+    """Of one that is still current: that of a retired or erased one is known by then."""
 
 
 CauseOf = Callable[[str, str], Cause]
@@ -138,6 +143,7 @@ class SegmentChange:
     kind: ChangeKind
     cause: Cause
     successor: str = ""
+    """The id that it merged into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +183,19 @@ class Stored:
 
 
 def write_rows(
-    writer: Writer, frame: str, as_of: Instant, rows: Sequence[FramedRow], cause: CauseOf, seconds: float | None = None
+    writer: Writer,
+    frame: str,
+    as_of: Instant,
+    computed_at: Instant,
+    rows: Sequence[FramedRow],
+    cause: CauseOf,
+    seconds: float | None = None,
 ) -> frozenset[str]:
     """Put what a frame says on identities, a thousand in a transaction, and into the feed who comes and goes by that.
 
     Returns the ids of those that took it: identities that were retired or erased meanwhile get nothing, and what is of
-    a later instant stays. The same again changes nothing. Raises as :func:`onefold.graph.ingest.ingest` does: what was
-    committed before stays, and may be written again.
+    a frame that was computed later stays. The same again changes nothing. Raises as
+    :func:`onefold.graph.ingest.ingest` does: what was committed before stays, and may be written again.
     """
     names = {name for row in rows for name in (*row.features, *row.instants)}
     instants = tuple(sorted({name for row in rows for name in row.instants}))
@@ -194,7 +206,12 @@ def write_rows(
         with transaction(writer, until) as tx:
             own = claim(tx, Owner.FRAMES, names, lock)
             found = tx.run(
-                text, rows=[_row(row, own, instants) for row in part], lock=lock, frame=frame, as_of=as_of
+                text,
+                rows=[_row(row, own, instants) for row in part],
+                lock=lock,
+                frame=frame,
+                as_of=as_of,
+                computed_at=computed_at,
             ).values()
             after = {row.identity: row.segments for row in part}
             _append(tx, _changes(((id, before, after[id]) for id, before in found), cause), lock, now)
@@ -205,25 +222,33 @@ def write_rows(
 
 
 def write_leavers(
-    writer: Writer, as_of: Instant, leavers: Sequence[Leaver], seconds: float | None = None
+    writer: Writer, computed_at: Instant, leavers: Sequence[Leaver], seconds: float | None = None
 ) -> frozenset[str]:
-    """Take what frames wrote from identities that are in none any more, and tell the feed. Returns and raises as
-    :func:`write_rows`."""
+    """Take what frames wrote from identities that are in none any more, and tell the feed: one that was merged leaves
+    with its successor. Returns and raises as :func:`write_rows`."""
     of = {leaver.identity: leaver for leaver in leavers}
 
     def attempt(part: Sequence[Leaver], until: float | None) -> set[str]:
         lock, now = uuid.uuid4().hex, writer.clock()
         with transaction(writer, until) as tx:
-            own = ("frame", "frame_as_of", "labels", "segments", *names_of(tx)[Owner.FRAMES])
-            asked = [[leaver.identity, list(leaver.segments)] for leaver in part]
-            found = tx.run(_LEAVE, rows=asked, lock=lock, as_of=as_of, now=now, nothing=dict.fromkeys(own)).values()
-            gone = ((id, before, ()) for id, before in found)
-            changes = _changes(gone, lambda id, _: of[id].cause)
-            _append(tx, ((*change, of[change[1]].successor or None) for change in changes), lock, now)
+            nothing = dict.fromkeys((*_OWN, *names_of(tx)[Owner.FRAMES]))
+            asked = [leaver.identity for leaver in part]
+            found = tx.run(_LEAVE, rows=asked, lock=lock, computed_at=computed_at, now=now, nothing=nothing).values()
+            successors = {id: successor for id, _, successor, _ in found}
+            ended = {id: Cause.MERGE if merged else Cause.ERASE for id, _, merged, erased in found if merged or erased}
+            gone = ((id, before, ()) for id, before, *_ in found)
+            changes = _changes(gone, lambda id, _: ended.get(id, of[id].cause))
+            _append(tx, ((*change, successors[change[1]] or None) for change in changes), lock, now)
             tx.commit()
-        return {id for id, _ in found}
+        return {id for id, *_ in found}
 
     return _in_parts(writer, sorted(leavers, key=lambda leaver: leaver.identity), attempt, seconds)
+
+
+def left_behind(reader: Reader) -> list[str]:
+    """The ids of those who can be in no frame, and of whom the feed has not told that they left: whoever wrote the last
+    frame did not come so far."""
+    return [id for (id,) in reader.rows(_LEFT_BEHIND)]
 
 
 def give_up_features(writer: Writer, kept: Collection[str], seconds: float | None = None) -> None:
@@ -325,7 +350,8 @@ def _write_text(instants: Iterable[str]) -> str:
     return f"""
 UNWIND $rows AS r MATCH (i:Identity {{id: r[0]}}) SET i.lock = $lock
 WITH i, r, coalesce(i.segments, []) AS before WHERE {_ALIVE} AND {_NEWEST}
-SET i += r[1], i.frame = $frame, i.frame_as_of = datetime({{epochMillis: $as_of}}), i.frame_left_at = null{moments}
+SET i += r[1], i.frame = $frame, i.frame_as_of = datetime({{epochMillis: $as_of}}),
+  i.frame_computed_at = datetime({{epochMillis: $computed_at}}), i.frame_left_at = null{moments}
 RETURN i.id, before
 """
 

@@ -23,6 +23,7 @@ from onefold.graph.segments import (
 from onefold.segments import catalogue as catalogues
 from onefold.segments.catalogue import Catalogue, Change, Segment
 from onefold.segments.check import Rule, check
+from onefold.segments.memberships import CompiledRules
 from onefold.segments.problems import InvalidRule, did_you_mean
 from onefold.segments.reads import Named
 from onefold.segments.vocabulary import Vocabulary
@@ -48,6 +49,16 @@ class Defined:
         """What a rule may speak of."""
         return self.catalogue.vocabulary
 
+    @cached_property
+    def compiled(self) -> CompiledRules:
+        """The rules of all labels and segments, for one person at a time."""
+        return CompiledRules(self.catalogue)
+
+    @cached_property
+    def _rules(self) -> Callable[[str], Rule]:
+        """Checks a text, once for those who ask the same again and again."""
+        return lru_cache(maxsize=256)(lambda text: check(text, self.vocabulary))
+
     @property
     def lists(self) -> Mapping[str, str]:
         """The id of each static segment's list, by the segment's key."""
@@ -64,7 +75,7 @@ class Defined:
 
     def rule(self, text: str) -> Rule:
         """The rule that a text says. Raises InvalidRule."""
-        return check(text, self.vocabulary)
+        return self._rules(text)
 
     def check(self, text: str, field: str = "rule") -> Rule:
         """The rule that a text says. Raises InvalidInput that begins at ``field``."""

@@ -29,6 +29,7 @@ from onefold.graph.memberships import (
     FramedRow,
     Leaver,
     give_up_features,
+    left_behind,
     write_count,
     write_leavers,
     write_rows,
@@ -71,7 +72,8 @@ class _Touched:
     identities: set[str] = field(default_factory=set)
     causes: dict[str, Cause] = field(default_factory=dict)
     """Of those whom a merge, a split or an erasure touched."""
-    successors: dict[str, str] = field(default_factory=dict)
+    heard: int | None = None
+    """The place in the log up to which all that decisions have touched is in here, or was dealt with before."""
     first_at: float = 0.0
     """On the monotonic clock."""
     last_at: float = 0.0
@@ -109,6 +111,8 @@ class Framing:
         self._id: FrameId | None = None
         self._built: _Built | None = None
         self._sequence: int | None = None
+        self._told: int | None = None
+        """The place in the log up to which all that followed is on identities and in the feed."""
         self._anew_at = 0.0
         self._rest_until = 0.0
         self._touched = _Touched()
@@ -158,6 +162,7 @@ class Framing:
                 created_at = int(kept.notes.get("created_at", kept.as_of))
                 about = About(str(kept.id), kept.as_of, created_at, len(table), kept.catalogue)
                 self._live = LiveFrame(table, about)
+                self._sequence = self._told = kept.notes.get("told")
         except OnefoldError as error:
             log.info("no kept frame is used", why=str(error))
 
@@ -195,17 +200,18 @@ class Framing:
     def _build(self, defined: Defined, touched: _Touched) -> None:
         now = self._writer.clock()
         read = _read(self._reader, defined, now)
+        self._hear_why(touched)
         as_of = _as_of(read, now)
         against = features.population(read.orders, read.lines, read.predictions, as_of)
         known = features.compute(*read.tables, as_of, against, defined.catalogue)
         static = {key: listed(self._reader, list) for key, list in defined.lists.items()}
         frame = evaluated(known, defined.catalogue, static, as_of)
-        self._publish(_Built(defined, against, as_of, now), frame, touched)
+        self._publish(_Built(defined, against, as_of, now), frame, touched, now)
         log.info("a frame was built", people=len(frame), as_of=as_of, seconds=(self._writer.clock() - now) / 1000)
 
     def _change_rules(self, defined: Defined) -> None:
         """The same features by other rules; all anew where these ask for other features."""
-        built = self._built
+        built, now = self._built, self._writer.clock()
         assert built is not None
         wanted = features.schema(defined.catalogue)
         if set(wanted.names) - self.current.columns:
@@ -215,13 +221,13 @@ class Framing:
             known = asked.people(columns=wanted.names).cast(wanted)
         static = {key: listed(self._reader, list) for key, list in defined.lists.items()}
         frame = evaluated(known, defined.catalogue, static, built.as_of)
-        touched = _Touched()
+        touched = _Touched(heard=self._told)
         with self._or_anew(touched):
-            self._publish(replace(built, defined=defined), frame, touched)
+            self._publish(replace(built, defined=defined), frame, touched, now)
 
-    def _publish(self, built: _Built, frame: pa.Table, touched: _Touched) -> None:
+    def _publish(self, built: _Built, frame: pa.Table, touched: _Touched, now: Instant) -> None:
         before, was = self._live, self._built
-        notes = {"created_at": built.created_at, "population": built.against.to_data()}
+        notes = _notes(built, touched.heard if self._told is None else self._told)
         id = self._generations.publish(built.as_of, built.defined.catalogue.version, _parts(frame), notes)
         self._live = LiveFrame(frame, _about(id, built, len(frame)))
         self._id, self._built = id, built
@@ -230,7 +236,10 @@ class Framing:
         touched.add(_touched_data(rows, old))
         causes = _Causes(touched, _ruled(was, built))
         gone = [] if old is None else _gone(old, frame, touched)
-        self._write(str(id), built.as_of, rows, gone, causes)
+        if was is None:  # at the start, and after what failed on the way
+            known = {leaver.identity for leaver in gone}
+            gone += [Leaver(id, Cause.DATA) for id in left_behind(self._reader) if id not in known]
+        self._write(str(id), built.as_of, now, rows, gone, causes)
         names = [each.property for each in _features_of(frame.column_names, built.defined)]
         if was is None or set(names) != set(_features_names(old, built.defined)):
             give_up_features(self._writer, names)
@@ -247,17 +256,19 @@ class Framing:
         with self._or_anew(touched):
             now = self._writer.clock()
             read = _read(self._reader, built.defined, now, ids)
+            self._hear_why(touched)
             as_of = max(built.as_of, _as_of(read, now, built.as_of))
             known = features.compute(*read.tables, as_of, built.against, built.defined.catalogue)
-            rows = evaluated(known, built.defined.catalogue, self._static(built.defined, ids), as_of)
+            rows = built.defined.compiled.evaluated(known, self._static(built.defined, ids), as_of)
             with self.current.asked() as asked:
                 old = asked.people(ids)
             gone = _gone(old, rows, touched)
-            id = self._generations.update(base, as_of, rows, [leaver.identity for leaver in gone])
+            notes = _notes(built, self._told)
+            id = self._generations.update(base, as_of, rows, [leaver.identity for leaver in gone], notes)
             self._id, self._built = id, replace(built, as_of=as_of)
             self.current.change(rows, [leaver.identity for leaver in gone], _about(id, self._built, 0))
             causes = _Causes(touched, frozenset())
-            self._write(str(id), as_of, _differing(rows, old), gone, causes)
+            self._write(str(id), as_of, now, _differing(rows, old), gone, causes)
 
     @contextmanager
     def _or_anew(self, touched: _Touched) -> Iterator[None]:
@@ -269,16 +280,18 @@ class Framing:
             with self._mutex:
                 self._touched.add(touched.identities)
                 self._touched.causes = {**touched.causes, **self._touched.causes}
-                self._touched.successors = {**touched.successors, **self._touched.successors}
             raise
 
-    def _write(self, id: str, as_of: Instant, rows: pa.Table, gone: Sequence[Leaver], causes: _Causes) -> None:
+    def _write(
+        self, id: str, as_of: Instant, now: Instant, rows: pa.Table, gone: Sequence[Leaver], causes: _Causes
+    ) -> None:
         assert self._built is not None
         known = _features_of(rows.column_names, self._built.defined)
         for start in range(0, len(rows), _ROWS_TO_GRAPH):
             part = rows.slice(start, _ROWS_TO_GRAPH)
-            write_rows(self._writer, id, as_of, list(_framed(part, known)), causes.of)
-        write_leavers(self._writer, as_of, gone)
+            write_rows(self._writer, id, as_of, now, list(_framed(part, known)), causes.of)
+        write_leavers(self._writer, now, gone)
+        self._told = causes.touched.heard
         if len(rows) or gone:
             self._on_change()
 
@@ -301,36 +314,42 @@ class Framing:
 
     def _hear(self) -> None:
         """Take in whom decisions have touched, whoever made them."""
-        if self._sequence is None:
-            self._sequence = end_of_log(self._reader)  # everybody is looked at anyway
-            return
+        after = self._sequence
+        if self._built is None:
+            end = end_of_log(self._reader)
+            if after is None or after > end:  # of no frame, or of another graph's: everybody is looked at anyway
+                after = end
+        assert after is not None
         more = True
         while more:
-            stretch = read_on(self._reader, self._sequence)
+            stretch = read_on(self._reader, after)
             with self._mutex:
                 for logged in stretch.changes:
                     self._take_in(logged.decision.kind, logged.decision.identities)
-            self._sequence, more = stretch.sequence, stretch.more
+            self._sequence = after = stretch.sequence
+            more = stretch.more
 
     def _take_in(self, kind: DecisionKind, identities: Sequence[str]) -> None:
         self._touched.add(identities)
-        cause = _CAUSES.get(kind)
-        if cause is None or not identities:
-            return
-        for id in identities:
-            self._touched.causes[id] = cause
-        if cause is Cause.MERGE:
-            self._touched.successors |= dict.fromkeys(identities[1:], identities[0])
+        if kind in _CAUSES:
+            self._touched.causes |= dict.fromkeys(identities, _CAUSES[kind])
+
+    def _hear_why(self, touched: _Touched) -> None:
+        """Take in what was decided while people were read: it may be why they are as they were found."""
+        self._hear()
+        with self._mutex:
+            touched.causes = {**self._touched.causes, **touched.causes}
 
     def _take_touched(self, limit: int | None = None) -> _Touched:
         with self._mutex:
             touched = self._touched
+            touched.heard = self._sequence
             if limit is None or len(touched.identities) <= limit:
                 self._touched = _Touched()
                 return touched
             taken = set(sorted(touched.identities)[:limit])
             touched.identities -= taken
-            return replace(touched, identities=taken)
+            return replace(touched, identities=taken, heard=self._told)
 
     def _run(self) -> None:
         self.load()
@@ -424,6 +443,11 @@ def _as_of(read: _Read, now: Instant, otherwise: Instant | None = None) -> Insta
     return min(max(newest) + 1, now)
 
 
+def _notes(built: _Built, told: int | None) -> dict[str, Any]:
+    """What a frame is kept with, for who goes on from it."""
+    return {"created_at": built.created_at, "population": built.against.to_data(), "told": told}
+
+
 def _about(id: FrameId, built: _Built, people: int) -> About:
     return About(str(id), built.as_of, built.created_at, people, built.defined.catalogue.version)
 
@@ -486,19 +510,9 @@ def _list(built: _Built, key: str) -> str | None:
 
 def _gone(old: pa.Table, new: pa.Table, touched: _Touched) -> list[Leaver]:
     """Who was there and is no more."""
-    text = f"""
-        SELECT {IDENTITY}, {SEGMENTS} FROM old_rows ANTI JOIN new_rows USING ({IDENTITY}) ORDER BY {IDENTITY}
-    """
-    found = query(text, {"old_rows": old.select([IDENTITY, SEGMENTS]), "new_rows": new.select([IDENTITY])})
-    return [
-        Leaver(
-            row[IDENTITY],
-            row[SEGMENTS],
-            touched.causes.get(row[IDENTITY], Cause.DATA),
-            touched.successors.get(row[IDENTITY], ""),
-        )
-        for row in found.to_pylist()
-    ]
+    text = f"SELECT {IDENTITY} FROM old_rows ANTI JOIN new_rows USING ({IDENTITY}) ORDER BY {IDENTITY}"
+    found = query(text, {"old_rows": old.select([IDENTITY]), "new_rows": new.select([IDENTITY])})
+    return [Leaver(id, touched.causes.get(id, Cause.DATA)) for id in found[IDENTITY].to_pylist()]
 
 
 def _features_of(names: Iterable[str], defined: Defined) -> list[TypedFeature]:

@@ -476,6 +476,11 @@ def rule_check(
     file: Annotated[
         Path | None, typer.Option("--file", metavar="FILE", help="Where the rule is, in place of RULE.")
     ] = None,
+    in_force: Annotated[
+        bool,
+        typer.Option("--in-force", help="Ask the service: by the catalogue in force, and the segments that there are."),
+    ] = False,
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Check a rule: each place that is wrong, or what it reads, and the same rule in DuckDB's SQL and in Cypher."""
@@ -485,7 +490,10 @@ def rule_check(
     if (text is None) == (file is None):
         raise typer.BadParameter("give a RULE or a --file")
     rule = text if file is None else commands.text_in(file)
-    raise typer.Exit(commands.check_text(rule or "", service.now(), json))
+    if not (in_force or address):
+        raise typer.Exit(commands.check_text(rule or "", service.now(), json))
+    with _service(address) as (channel, _):
+        raise typer.Exit(commands.check_in_force(channel, rule or "", json))
 
 
 @rules.command("explain", epilog="Example: onefold rule explain 'orders >= 2 && spend > 100' '{\"orders\": 3}'")

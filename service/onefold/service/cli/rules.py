@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
+import grpc
+from google.protobuf.json_format import MessageToDict
 from rich.markup import escape
 
 from onefold.graph.errors import InvalidInput, Violation
@@ -13,10 +17,13 @@ from onefold.segments import catalogue, statement
 from onefold.segments.catalogue import examples
 from onefold.segments.check import Rule, check
 from onefold.segments.evaluate import Explanation, explain
-from onefold.segments.problems import InvalidRule
+from onefold.segments.problems import InvalidRule, Problem
 from onefold.segments.reads import reads
 from onefold.segments.vocabulary import shipped
+from onefold.service import client
 from onefold.service.cli import terminal
+from onefold.v1 import segment_service_pb2 as pb
+from onefold.v1 import segment_service_pb2_grpc
 
 
 def check_text(text: str, now: Instant, as_json: bool) -> int:
@@ -29,14 +36,34 @@ def check_text(text: str, now: Instant, as_json: bool) -> int:
     except InvalidRule as error:
         terminal.err().print(escape(error.shown()), soft_wrap=True)
         return terminal.EXIT_INVALID
-    data = _data(rule, now)
-    if as_json:
-        print(json.dumps(data, ensure_ascii=False))
-        return 0
-    for name, value in data.items():
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        terminal.out().print(f"[bold]{name.replace('_', ' '):<18}[/] {escape(shown)}", soft_wrap=True)
+    _print(_data(rule, now), as_json)
     return 0
+
+
+def check_in_force(channel: grpc.Channel, text: str, as_json: bool) -> int:
+    """The same by the catalogue in force and the segments that there are, with its twins as of the newest frame."""
+    try:
+        said = segment_service_pb2_grpc.SegmentServiceStub(channel).ParseRule(pb.ParseRuleRequest(text=text))
+    except grpc.RpcError as error:
+        raise client.error_of(error) from error
+    if said.problems:
+        problems = [Problem((each.start, each.end), each.message) for each in said.problems]
+        terminal.err().print(escape(InvalidRule(text, problems).shown()), soft_wrap=True)
+        return terminal.EXIT_INVALID
+    told = MessageToDict(said, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    _print({"rule": told.pop("text")} | {name: told[name] for name in _TOLD if name in told}, as_json)
+    return 0
+
+
+_TOLD: Final = (
+    "features",
+    "labels",
+    "segments",
+    "duckdb_where",
+    "duckdb_parameters",
+    "cypher_where",
+    "cypher_parameters",
+)
 
 
 def explain_for(text: str, row_text: str, path: Path | None, now: Instant, as_json: bool) -> int:
@@ -81,6 +108,15 @@ def text_in(path: Path) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput([Violation("--file", f"{path} can't be read as text")]) from error
+
+
+def _print(data: Mapping[str, object], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(data, ensure_ascii=False))
+        return
+    for name, value in data.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        terminal.out().print(f"[bold]{name.replace('_', ' '):<18}[/] {escape(shown)}", soft_wrap=True)
 
 
 def _data(rule: Rule, now: Instant) -> dict[str, object]:
