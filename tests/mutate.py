@@ -26,11 +26,12 @@ from rich.table import Table
 from tests.engines import NoNeo4j, driver_of, empty, neo4j_server
 
 ROOT: Final = Path(__file__).parent.parent
-GRAPH: Final = ROOT / "graph" / "onefold" / "graph"
+PACKAGES: Final = {name: ROOT / name / "onefold" / name for name in ("graph", "ml")}
 
 RESOLVE: Final = ("tests/property/test_resolve.py",)
 REPLAYS: Final = ("tests/property/test_replays.py",)
 RACES: Final = ("tests/contract/test_races.py",)
+LEAKS: Final = ("tests/property/test_features_leak.py", "tests/unit/test_panel.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Mutation:
 
     what: str
     file: str
-    """Within ``graph/onefold/graph``."""
+    """Its package and what it is within that: ``graph/resolve.py``."""
     text: str
     becomes: str
     tests: tuple[str, ...]
@@ -49,70 +50,70 @@ MUTATIONS: Final = (
     # -- rules of resolution
     Mutation(
         "sources are not combined: the surest one counts",
-        "resolve.py",
+        "graph/resolve.py",
         "sure = noisy_or(best[source] for source in sorted(best))",
         "sure = max(best.values())",
         RESOLVE,
     ),
     Mutation(
         "confidences are compared as floats",
-        "resolve.py",
+        "graph/resolve.py",
         "PPM - round(min(sure, CAP) * factor * PPM)",
         "PPM - min(sure, CAP) * factor * PPM",
         ("tests/unit/test_rounding.py",),
     ),
     Mutation(
         "an identifier is shared one person too early",
-        "resolve.py",
+        "graph/resolve.py",
         "if d > kind.shared_above or identifier in shared:",
         "if d >= kind.shared_above or identifier in shared:",
         RESOLVE,
     ),
     Mutation(
         "guest orders are counted one by one, not by their strongest other identifier",
-        "resolve.py",
+        "graph/resolve.py",
         "guests.update((source, other) for source in best)",
         "guests.update((source, record) for source in best)",
         RESOLVE,
     ),
     Mutation(
         "only attached identifiers are claimed, not refused ones",
-        "resolve.py",
+        "graph/resolve.py",
         "yield from ((number[record], place[quota_of_kind], v) for _, _, record in links)",
         "yield number[min(links)[2]], place[quota_of_kind], v",
         RESOLVE,
     ),
     Mutation(
         "ties go by key, not by hash",
-        "resolve.py",
+        "graph/resolve.py",
         "return (not self.operator, self.doubt, self.first_seen, tie(*ends))",
         "return (not self.operator, self.doubt, self.first_seen, ends)",
         RESOLVE,
     ),
     Mutation(
         "the earlier link is not preferred",
-        "resolve.py",
+        "graph/resolve.py",
         "return (not self.operator, self.doubt, self.first_seen, tie(*ends))",
         "return (not self.operator, self.doubt, -self.first_seen, tie(*ends))",
         RESOLVE,
     ),
     Mutation(
         "limits bind operators too",
-        "greedy.py",
+        "graph/greedy.py",
         "bans if number < words else len(quotas)",
         "len(quotas)",
         RESOLVE,
     ),
     Mutation(
         "a limit that one side exceeds already forbids everything",
-        "greedy.py",
+        "graph/greedy.py",
         "if union > quotas[quota] and union > one and union > two:",
         "if union > quotas[quota]:",
         RESOLVE,
     ),
     Mutation(
         "blocked values count",
-        "rulebook.py",
+        "graph/rulebook.py",
         "return None if self._policy.is_blocked(identifier) else self.kinds[kind_of(identifier)]",
         "return self.kinds[kind_of(identifier)]",
         RESOLVE,
@@ -120,49 +121,49 @@ MUTATIONS: Final = (
     # -- what items add to the evidence, and what is decided again
     Mutation(
         "a withdrawal takes back what is seen later, too",
-        "evidence.py",
+        "graph/evidence.py",
         "return said_at > link.withdrawn_at and",
         "return link.withdrawn_at == NEVER and",
         REPLAYS,
     ),
     Mutation(
         "an order that changes hands leaves behind what it said",
-        "evidence.py",
+        "graph/evidence.py",
         "self._let_go(gave if order.placed_at < placed_at else gave - order.given, placed_at)",
         "pass",
         REPLAYS,
     ),
     Mutation(
         "a deleted order leaves behind what it said",
-        "evidence.py",
+        "graph/evidence.py",
         "self._let_go(gave - order.given, order.placed_at)",
         "pass",
         REPLAYS,
     ),
     Mutation(
         "what one order takes back no other order says",
-        "evidence.py",
+        "graph/evidence.py",
         "last = dict(left or {})",
         "last: dict[Given, Instant] = {}",
         REPLAYS,
     ),
     Mutation(
         "an order that was placed earlier after all is not heard",
-        "evidence.py",
+        "graph/evidence.py",
         "gave if order.placed_at < placed_at else gave - order.given",
         "gave - order.given",
         REPLAYS,
     ),
     Mutation(
         "nobody looks whether an identifier is shared no longer",
-        "evidence.py",
+        "graph/evidence.py",
         "return suspects - self.recounted",
         "return set()",
         REPLAYS,
     ),
     Mutation(
         "the youngest identity keeps its id in a merge",
-        "decide.py",
+        "graph/decide.py",
         "identity = min(candidates, key=lambda i: (i not in before.persons, i))",
         "identity = max(candidates, key=lambda i: (i in before.persons, i))",
         REPLAYS,
@@ -170,14 +171,14 @@ MUTATIONS: Final = (
     # -- the online path
     Mutation(
         "what was found before the lock is not verified under it",
-        "store.py",
+        "graph/store.py",
         "    if name not in fetched:\n        raise StaleRead(name)\n",
         "    return\n",
         RACES,
     ),
     Mutation(
         "only the ends are decided again, not their whole components",
-        "store.py",
+        "graph/store.py",
         '    take_members(evidence, record["customers"], record["orders"], record["devices"])\n    nobodys',
         '    take_members(evidence, record["customers"], record["orders"], record["devices"])\n'
         "    evidence.records = {n: r for n, r in evidence.records.items() if n in touched.records}\n    nobodys",
@@ -185,52 +186,102 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "every transaction locks with the same value",
-        "ingest.py",
+        "graph/ingest.py",
         "lock = uuid.uuid4().hex",
         'lock = "taken"',
         RACES,
     ),
     Mutation(
         "who counts a hub's holders does not hold the log's head",
-        "ingest.py",
+        "graph/ingest.py",
         "        store.lock_log(tx, lock)\n",
         "",
         RACES,
     ),
     Mutation(
         "who adds to a hub does not look whether it still is one",
-        "store.py",
+        "graph/store.py",
         "        _still_shared(tx, believed)\n",
         "",
         RACES,
     ),
     Mutation(
         "what was found of a hub before the lock is believed",
-        "store.py",
+        "graph/store.py",
         "if known is not None and (known.component, known.shared) != (None, bool(shared)):",
         "if False:",
         RACES,
     ),
     Mutation(
         "whom an order is taken from is not locked",
-        "store.py",
+        "graph/store.py",
         'whose = {order.placed_by or f"order:{key}" for key, order in orders.items()}',
         'whose = {f"order:{key}" for key, order in orders.items() if order.placed_by is None}',
         RACES,
     ),
     Mutation(
         "identifiers that nobody has are not locked",
-        "cypher.py",
+        "graph/cypher.py",
         "UNWIND $keys AS k MATCH (v:{label} {{key: k}}) SET v.lock = $lock WITH v\n",
         "UNWIND $keys AS k MATCH (v:{label} {{key: k}})\n",
         RACES,
     ),
     Mutation(
         "answers are not kept",
-        "ingest.py",
+        "graph/ingest.py",
         "    answers.write(tx, now)\n",
         "",
         ("tests/contract/test_repeats.py",),
+    ),
+    # -- what a model may know
+    Mutation(
+        "what people did is looked at a day late",
+        "ml/panel.py",
+        "start, end = bought.since(customer, cutoff), bought.since(customer, cutoff + length * DAY)",
+        "start, end = bought.since(customer, cutoff + DAY), bought.since(customer, cutoff + (length + 1) * DAY)",
+        LEAKS,
+    ),
+    Mutation(
+        "what people did is looked at a day early",
+        "ml/panel.py",
+        "start, end = bought.since(customer, cutoff), bought.since(customer, cutoff + length * DAY)",
+        "start, end = bought.since(customer, cutoff - DAY), bought.since(customer, cutoff + (length - 1) * DAY)",
+        LEAKS,
+    ),
+    Mutation(
+        "a feature sees the events of the day after the cutoff",
+        "ml/catalogue.py",
+        'FROM events JOIN cutoffs ON epoch_ms("at") < as_of',
+        'FROM events JOIN cutoffs ON epoch_ms("at") < as_of + 86400000',
+        LEAKS,
+    ),
+    Mutation(
+        "a feature sees the orders of the day after the cutoff",
+        "ml/catalogue.py",
+        "FROM orders JOIN cutoffs ON epoch_ms(placed_at) < as_of",
+        "FROM orders JOIN cutoffs ON epoch_ms(placed_at) < as_of + 86400000",
+        LEAKS,
+    ),
+    Mutation(
+        "refunds are known before they are given",
+        "ml/catalogue.py",
+        '[r.amount FOR r IN refunds IF epoch_ms(r."at") < as_of] AS amounts,',
+        "[r.amount FOR r IN refunds] AS amounts,",
+        LEAKS,
+    ),
+    Mutation(
+        "a merge of later is in the panel of an earlier cutoff",
+        "ml/panel.py",
+        "partition_at(cutoff))",
+        "partition_at(cutoffs[0]))",
+        LEAKS,
+    ),
+    Mutation(
+        "links that were not seen by then are in the partition of an earlier cutoff",
+        "graph/partitions.py",
+        "resolve_columns(evidence, policy, stored.bans, as_of=at)",
+        "resolve_columns(evidence, policy, stored.bans)",
+        ("tests/contract/test_partitions.py",),
     ),
 )
 
@@ -260,7 +311,8 @@ def main() -> int:
 
 def mutated(mutation: Mutation) -> str:
     """The file's new content. Raises ValueError if the text is not there, or not once."""
-    content = (GRAPH / mutation.file).read_text()
+    package, _, file = mutation.file.partition("/")
+    content = (PACKAGES[package] / file).read_text()
     if content.count(mutation.text) != 1:
         raise ValueError(
             f"{mutation.what}: {mutation.file} has this {content.count(mutation.text)} times: {mutation.text}"
@@ -271,8 +323,9 @@ def mutated(mutation: Mutation) -> str:
 def run(mutation: Mutation | None, tests: Iterable[str], environment: dict[str, str]) -> str:
     """The name of the first of the tests that fails; empty if none does."""
     with tempfile.TemporaryDirectory(prefix="onefold-mutant-") as folder:
-        mutant = Path(folder) / "onefold" / "graph"
-        shutil.copytree(GRAPH, mutant, ignore=shutil.ignore_patterns("__pycache__"))
+        mutant = Path(folder) / "onefold"
+        for name, package in PACKAGES.items():
+            shutil.copytree(package, mutant / name, ignore=shutil.ignore_patterns("__pycache__"))
         if mutation:
             (mutant / mutation.file).write_text(mutated(mutation))
         ran = subprocess.run(

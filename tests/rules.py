@@ -230,3 +230,24 @@ _CLAUSES: Final[tuple[Callable[[Random], Node], ...]] = (
     _numbers, _numbers, _numbers, _texts, _instants, _ages, _ages, _in_texts, _in_numbers, _in_list, _match, _known,
     _named, lambda random: Name("vip"), lambda random: Truth(random.random() < 0.5),
 )  # fmt: skip
+
+
+_PIECES = (
+    "&&", "||", "!", "==", "!=", "<", "<=", ">", ">=", "in", "(", ")", "[", "]", ",", ".", "+", "-", "*", "/", "=",
+    "true", "null", "orders", "vip", "city", "days_since(", "count_events(", '"view"', "has_label(", "known(", "30d",
+    "12h", "1", "0.5", "1e308", "9" * 50, '"', "'", "\\", "\n", "\t", " ", "\0", "é", "東京", "\ud83d", "\U0001f600",
+    "ﬁ", "\u202e", ".contains(", "timestamp(", '"2026-01-01"', "((((((((", "!!!!!!!!", "1d1", "$p0", "`", ";", "//",
+)  # fmt: skip
+
+
+def fuzz(random: Random, valid: list[str]) -> str:
+    """A text that is hardly a rule: a valid one with some of it changed, or pieces strung together."""
+    if random.random() < 0.3:
+        return "".join(random.choice(_PIECES) + random.choice(("", " ")) for _ in range(random.randrange(1, 40)))
+    text = random.choice(valid)
+    for _ in range(random.randrange(1, 4)):
+        start = random.randrange(len(text) + 1)
+        end = min(len(text), start + random.choice((0, 0, 1, 2, 10)))
+        other = random.choice((random.choice(_PIECES), random.choice(valid)[:20], chr(random.randrange(0x110000)), ""))
+        text = text[:start] + other * random.choice((1, 1, 1, 1, 30)) + text[end:]
+    return text

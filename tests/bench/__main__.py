@@ -10,7 +10,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import features, hub, ingest, profile, resolve, resolve_identity, scores, unary
+from tests.bench import features, frames, hub, ingest, profile, resolve, resolve_identity, scores, unary
 from tests.engines import ENGINES
 
 PER_ENGINE = {
@@ -22,7 +22,7 @@ PER_ENGINE = {
     "scores": lambda engine, _: scores.measure(engine),
 }
 
-ALONE = {"resolve": resolve.measure, "features": lambda _: features.measure()}
+ALONE = {"resolve": resolve.measure, "features": lambda _: features.measure(), "frames": lambda _: frames.measure()}
 """Those that need no engine."""
 
 

@@ -10,7 +10,8 @@ from onefold.graph import policy
 from onefold.graph.identity import find
 from onefold.graph.ingest import Batch, Writer, ingest
 from onefold.graph.model import Customer, Item, PropertyValue
-from onefold.graph.people import PEOPLE, people
+from onefold.graph.people import PEOPLE, PREDICTIONS, people, predictions
+from onefold.graph.predictions import Prediction, Run, write_predictions
 from onefold.graph.profile import read_profile
 from onefold.graph.reader import Reader
 from onefold.graph.subject import Subject
@@ -45,6 +46,8 @@ def test_the_table_is_what_segments_expect(writer: Writer, reader: Reader) -> No
     assert PEOPLE == expected.PEOPLE
     assert people(reader).schema == PEOPLE
     assert people(reader).num_rows == 0
+    assert PREDICTIONS == expected.PREDICTIONS
+    assert predictions(reader).equals(PREDICTIONS.empty_table())
 
 
 def test_a_person_is_a_row_of_what_their_profile_serves(writer: Writer, reader: Reader) -> None:
@@ -109,3 +112,18 @@ def test_every_row_is_what_the_profile_serves_and_some_are_read_as_all_are(write
     some = [row["identity"] for row in rows[::2]]
     again = people(reader, [*some, "0198a000-0000-7000-8000-000000000000"]).to_pylist()
     assert sorted(again, key=lambda row: row["identity"]) == sorted(rows[::2], key=lambda row: row["identity"])
+
+
+def test_what_is_predicted_is_read_of_whom_it_is(writer: Writer, reader: Reader) -> None:
+    put(writer, *(make.customer(f"web:{n}", f"email:{n}") for n in range(3)))
+    ids = people(reader).column("identity").to_pylist()
+    said = Prediction(ids[1], churn_probability=0.25, predicted_spend_micros=7, next_order_at=NOW + 5)
+    write_predictions(writer, Run("run-1", "model", NOW, NOW, 1, 60, 365), [said])
+    (row,) = predictions(reader).to_pylist()
+    assert row == {
+        "identity": ids[1], "churn_probability": 0.25, "expected_orders": None, "predicted_spend_micros": 7,
+        "next_order_at": datetime.fromtimestamp((NOW + 5) / 1000, UTC), "identity_confidence": None,
+        "weakest_merge_share": None,
+    }  # fmt: skip
+    assert predictions(reader, ids).to_pylist() == [row]
+    assert predictions(reader, ids[:1]).num_rows == 0

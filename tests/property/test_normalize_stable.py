@@ -2,7 +2,8 @@
 
 import phonenumbers
 import pytest
-from hypothesis import given
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onefold.graph import policy as policies
@@ -38,6 +39,39 @@ def test_an_email_has_a_stable_key(address: str) -> None:
         return
     assert again(key) == key
     assert identifier("email", f" {address} ", policy=RETAIL) == key
+
+
+LOCALS = st.text("aZ0.+-_'@ \"", max_size=70)
+DOMAINS = st.text("aZ0.-@_[]", max_size=70) | st.sampled_from(
+    [
+        "x.org",
+        "X.ORG",
+        "x.local",
+        "münchen.de",
+        "xn--mnchen-3ya.de",
+        "x.org.",
+        "",
+        "localhost",
+        "1.2.3.4",
+        "a" * 64 + ".org",
+    ]
+)
+
+
+@given(st.emails() | st.builds("{}@{}".format, LOCALS, DOMAINS) | st.builds("{}x.org".format, LOCALS))
+@example(f"{'a' * 60}@{'b' * 60}.org")
+@example("a@b@x.org")
+def test_an_email_is_what_the_library_for_emails_says(address: str) -> None:
+    try:
+        expected = validate_email(address.strip(), check_deliverability=False).normalized.lower()
+    except EmailNotValidError:
+        expected = None
+    try:
+        key = identifier("email", address, policy=RETAIL)
+    except InvalidInput:
+        key = None
+    if key is None or not RETAIL.is_blocked(key):
+        assert key == (None if expected is None else f"email:{expected}")
 
 
 @pytest.mark.parametrize("region", sorted(phonenumbers.SUPPORTED_REGIONS))

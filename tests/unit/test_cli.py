@@ -45,6 +45,7 @@ COMMANDS = (
     ["cypher"],
     ["verify"],
     ["rebuild"],
+    ["quality"],
     ["doctor"],
     ["policy", "check"],
     ["policy", "schema"],
@@ -53,6 +54,11 @@ COMMANDS = (
     ["features", "show"],
     ["features", "export"],
     ["rule", "check"],
+    ["rule", "explain"],
+    ["catalogue", "check"],
+    ["catalogue", "diff"],
+    ["catalogue", "show"],
+    ["catalogue", "schema"],
 )
 IDENTITY = "01a20756-25fe-708c-8f06-4e68615d3aaa"
 
@@ -159,7 +165,9 @@ def test_a_graph_that_could_not_be_verified_has_an_exit_code_of_its_own(
     assert ran.err.startswith("error: bolt://127.0.0.1:1 does not answer")
 
 
-@pytest.mark.parametrize("command", [["verify"], ["verify", "--json"], ["rebuild"], ["rebuild", "--dry-run"]])
+@pytest.mark.parametrize(
+    "command", [["verify"], ["verify", "--json"], ["rebuild"], ["rebuild", "--dry-run"], ["quality"]]
+)
 def test_where_there_is_no_graph_none_is_made_to_be_looked_at(onefold, command: list[str], tmp_path: Path) -> None:
     ran = onefold(*command, "--data-folder", str(tmp_path / "mistyped"))
     assert (ran.code, ran.out) == (2, "")
@@ -489,3 +497,96 @@ def test_a_rule_is_given_once(onefold, tmp_path: Path) -> None:
     assert onefold("rule", "check").code == terminal.EXIT_INVALID
     assert onefold("rule", "check", "vip", "--file", "x").code == terminal.EXIT_INVALID
     assert "can't be read as text" in onefold("rule", "check", "--file", str(tmp_path / "none")).err
+
+
+def test_a_rule_is_explained_clause_by_clause(onefold) -> None:
+    row = {"orders": 3, "last_order_at": "10d ago", "labels": ["silent"]}
+    rule = 'orders>=2 && days_since(last_order_at) > 9 && spend > 100 && has_label("silent")'
+    ran = onefold("rule", "explain", rule, json.dumps(row), "--at", "2026-01-11", "--json")
+    assert ran.code == 0
+    said = json.loads(ran.out)
+    assert said["truth"] == "unknown"
+    assert [(clause["clause"], clause["truth"], clause["values"]) for clause in said["clauses"]] == [
+        ("orders >= 2", "true", {"orders": 3}),
+        ("days_since(last_order_at) > 9", "true", {"last_order_at": 1_767_225_600_000}),
+        ("spend > 100", "unknown", {"spend": None}),
+        ('has_label("silent")', "true", {}),
+    ]
+    shown = onefold("rule", "explain", rule, json.dumps(row), "--at", "2026-01-11").out.splitlines()
+    assert shown[0].startswith("unknown  orders >= 2 && ")
+    assert any("last_order_at is 2026-01-01T00:00:00Z" in line for line in shown)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"orders": "three"}', "error: ROW: orders must be a whole number"),
+        ('{"order": 3}', "error: ROW: there is no feature order; did you mean orders?"),
+        ('{"labels": ["silnt"]}', "error: ROW: there is no label silnt; did you mean silent?"),
+        ("[]", "error: ROW: must be an object of values by feature"),
+        ("{", "error: ROW: Expecting property name"),
+    ],
+)
+def test_a_row_that_does_not_fit_the_features_is_told(onefold, row: str, said: str) -> None:
+    ran = onefold("rule", "explain", "orders >= 2", row)
+    assert (ran.code, ran.out) == (terminal.EXIT_INVALID, "")
+    assert ran.err.startswith(said)
+
+
+LABELS_FILE = """\
+catalogue: 1
+labels:
+  - {key: silent, layer: life_cycle, rule: days_since(last_order_at) > 90, tests: [{given: {}, is: unknown}]}
+segments:
+  - {key: winback, rule: has_label("silent") && spend > 100}
+"""
+
+
+def test_the_shipped_catalogue_is_ok(onefold) -> None:
+    ran = onefold("catalogue", "check")
+    assert (ran.code, ran.out[:4]) == (0, "ok  ")
+    assert all(any(line.startswith(layer) for line in ran.out.splitlines()) for layer in ("attribute", "life_cycle"))
+    assert json.loads(onefold("catalogue", "check", "--json").out)["failures"] == []
+
+
+def test_a_catalogue_that_breaks_rules_is_told_with_lines_and_columns(onefold, tmp_path: Path) -> None:
+    bad = tmp_path / "labels.yaml"
+    bad.write_text(LABELS_FILE.replace("last_order_at", "last_ordr_at").replace('"silent"', '"slent"'), "utf-8")
+    ran = onefold("catalogue", "check", str(bad))
+    assert ran.code == terminal.EXIT_INVALID
+    assert ran.err.splitlines() == [
+        "error: labels[0].rule (line 3, column 55): there is no feature last_ordr_at; did you mean last_order_at?",
+        "error: segments[0].rule (line 5, column 26): there is no label slent; did you mean silent?",
+    ]
+
+
+def test_a_catalogue_whose_tests_fail_is_told_with_the_reason(onefold, tmp_path: Path) -> None:
+    file = tmp_path / "labels.yaml"
+    file.write_text(LABELS_FILE.replace("is: unknown", "is: true"), "utf-8")
+    ran = onefold("catalogue", "check", str(file))
+    assert ran.code == terminal.EXIT_FAILED
+    assert "1 of 1 tests fail" in ran.out
+    assert "label silent should be true and is unknown: days_since(last_order_at) > 90 is unknown" in ran.out
+
+
+def test_two_catalogues_are_compared_in_words(onefold, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(LABELS_FILE, "utf-8")
+    new.write_text(LABELS_FILE.replace("> 90", "> 60").replace("catalogue: 1", "catalogue: 2"), "utf-8")
+    assert onefold("catalogue", "diff", str(old), str(old)).out == "Both say the same.\n"
+    assert onefold("catalogue", "diff", str(old), str(new)).out.splitlines() == [
+        "~ label silent rule: days_since(last_order_at) > 90 → days_since(last_order_at) > 60",
+        "  touches segment winback",
+        "  look again  its version is still 1",
+    ]
+    (change,) = json.loads(onefold("catalogue", "diff", str(old), str(new), "--json").out)
+    assert (change["kind"], change["touches"]) == ("changed", ["segment winback"])
+
+
+def test_one_definition_is_shown_in_full_and_an_unknown_one_with_the_nearest(onefold) -> None:
+    assert "purchases_30d >= 2 && order_value_ratio >= 1.5" in onefold("catalogue", "show", "rfm").out
+    assert json.loads(onefold("catalogue", "show", "silent", "--json").out)["layer"] == "life_cycle"
+    assert "worth_winning_back" in onefold("catalogue", "show").out
+    ran = onefold("catalogue", "show", "rfn")
+    assert ran.code == terminal.EXIT_NOT_FOUND
+    assert "did you mean rfm?" in ran.err

@@ -49,6 +49,7 @@ def test_the_wheel_has_all_that_runs(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert {f"{package.split('/', 1)[1].removeprefix('gen/')}/py.typed" for package in PACKAGES} <= names
     assert "onefold/graph/policies/retail.yaml" in names
+    assert "onefold/segments/catalogues/retail.yaml" in names
     assert not [
         name for name in names if Path(name).name.startswith(("test", "conftest")) and name.startswith("onefold/")
     ]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 
 import pytest
 
 from onefold.graph.errors import InvalidInput
+from onefold.segments import statement
 from onefold.segments.check import check
+from onefold.segments.evaluate import compiled
 from onefold.segments.parse import parse
 from onefold.segments.printing import text_of
 from onefold.segments.problems import InvalidRule
 from onefold.segments.reads import Named, evaluation_order, reads
 from onefold.segments.vocabulary import Type, TypedFeature, Vocabulary, shipped
-from tests.rules import VOCABULARY
+from tests.rules import NOW, VOCABULARY, fuzz
+from tests.rules import rules as random_rules
 
 
 def refused(text: str) -> list[str]:
@@ -159,3 +163,21 @@ def test_a_circle_is_refused_with_the_way_around() -> None:
 def test_a_rule_that_reads_itself_is_a_circle() -> None:
     with pytest.raises(InvalidInput, match="label a reads label a"):
         evaluation_order({Named("label", "a"): parse('!has_label("a")')})
+
+
+def test_any_text_is_a_rule_with_twins_or_a_clear_error(proving: bool) -> None:
+    random = Random(15)
+    valid = [rule.text for rule in random_rules(16, 200)]
+    accepted = 0
+    for _ in range(100_000 if proving else 3_000):
+        text = fuzz(random, valid)
+        try:
+            rule = check(text, VOCABULARY)
+        except InvalidRule as error:
+            said = error.shown()
+        else:
+            said = statement.duckdb(rule, NOW).text and statement.cypher(rule, NOW).text
+            assert compiled(rule)({}, NOW) in (True, False, None)
+            accepted += 1
+        assert said
+    assert accepted > 100

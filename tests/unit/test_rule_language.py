@@ -224,33 +224,12 @@ def test_data_nested_without_end_are_refused() -> None:
         from_data(data)
 
 
-_PIECES = (
-    "&&", "||", "!", "==", "!=", "<", "<=", ">", ">=", "in", "(", ")", "[", "]", ",", ".", "+", "-", "*", "/", "=",
-    "true", "null", "orders", "vip", "city", "days_since(", "count_events(", '"view"', "has_label(", "known(", "30d",
-    "12h", "1", "0.5", "1e308", "9" * 50, '"', "'", "\\", "\n", "\t", " ", "\0", "é", "東京", "\ud83d", "\U0001f600",
-    "ﬁ", "\u202e", ".contains(", "timestamp(", '"2026-01-01"', "((((((((", "!!!!!!!!", "1d1", "$p0", "`", ";", "//",
-)  # fmt: skip
-
-
-def fuzz(random: Random, valid: list[str]) -> str:
-    """A text that is hardly a rule: a valid one with some of it changed, or pieces strung together."""
-    if random.random() < 0.3:
-        return "".join(random.choice(_PIECES) + random.choice(("", " ")) for _ in range(random.randrange(1, 40)))
-    text = random.choice(valid)
-    for _ in range(random.randrange(1, 4)):
-        start = random.randrange(len(text) + 1)
-        end = min(len(text), start + random.choice((0, 0, 1, 2, 10)))
-        other = random.choice((random.choice(_PIECES), random.choice(valid)[:20], chr(random.randrange(0x110000)), ""))
-        text = text[:start] + other * random.choice((1, 1, 1, 1, 30)) + text[end:]
-    return text
-
-
 def test_any_text_is_a_rule_or_a_clear_error(proving: bool) -> None:
     random = Random(13)
     valid = [rule.text for rule in rules.rules(14, 200)]
     parsed = 0
     for _ in range(100_000 if proving else 3_000):
-        text = fuzz(random, valid)
+        text = rules.fuzz(random, valid)
         try:
             tree = parse(text)
         except InvalidRule as error:

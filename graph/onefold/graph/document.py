@@ -154,22 +154,25 @@ def _load(text: str, name: str) -> tuple[yaml.Node, dict[Any, Any], list[_Fault]
         content = loader.construct_document(root)
     except yaml.MarkedYAMLError as err:
         mark = err.problem_mark or err.context_mark
-        raise _Unreadable(_in_words(err.problem or ""), _at(name, mark) if mark else None) from err
+        said = _in_words(err.problem or "", err.context or "")
+        raise _Unreadable(said, _at(name, mark) if mark else None) from err
     except ReaderError as err:
         before = text[: err.position]
         at = Place(before.count("\n") + 1, len(before) - before.rfind("\n"), name)
         raise _Unreadable(f"holds a character that YAML does not allow: U+{err.character:04X}", at) from err
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         raise _Unreadable(f"is not valid YAML: {err}") from err
+    except (LookupError, AttributeError) as err:  # the library's own, of `!!int ''` and `!!timestamp x`
+        raise _Unreadable("holds a value that is not what its tag (!!…) says") from err
     if not isinstance(content, dict):
         raise _Unreadable("must be a mapping of names to values", _at(name, root.start_mark))
     return root, content, faults
 
 
-def _in_words(problem: str) -> str:
+def _in_words(problem: str, context: str) -> str:
     """What the YAML library says, made plain where its words are those of its grammar."""
     for words, plain in _PLAIN_WORDS.items():
-        if words in problem:
+        if words in problem or words in context:
             return plain
     return problem or "is not valid YAML"
 
@@ -179,6 +182,7 @@ _PLAIN_WORDS: Final = {
     "expected <block end>": "is not indented like its neighbours",
     "another document": "holds more than one document",
     "unhashable key": "has a name that is not plain text",
+    "scanning a tag": "begins with !, which means something else in YAML: put it in quotes",
 }
 
 
@@ -199,6 +203,8 @@ def _given_twice(root: yaml.Node) -> Iterator[_Fault]:
         elif isinstance(node, yaml.MappingNode):
             first: dict[str, int] = {}
             for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):  # refused when values are made of the nodes
+                    continue
                 here = f"{path}.{key.value}".removeprefix(".")
                 if key.value in first:
                     yield _Fault(_at(here, key.start_mark), f"is given twice, first in line {first[key.value]}")

@@ -3,7 +3,8 @@
     OnefoldError
     ├── InvalidInput          a value breaks a rule; carries the field and the rule
     │   ├── InvalidPolicy     the policy file breaks a rule; carries line and field
-    │   └── InvalidRule       a rule of a segment makes no sense; carries line and column (onefold.segments.problems)
+    │   ├── InvalidRule       a rule of a segment makes no sense; carries line and column (onefold.segments.problems)
+    │   └── InvalidCatalogue  a catalogue breaks a rule; carries field, line and column (onefold.segments.catalogue)
     ├── NotFound              nothing is known under that key
     ├── Conflict              it lost a race as often as it may; try again
     ├── Unavailable           the engine can't be reached or is starting; try again

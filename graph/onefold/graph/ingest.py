@@ -88,6 +88,11 @@ class Batch:
     answer, so that a repeat is told the same, whatever is let in by then."""
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write, and no answer to remember."""
+        return not (self.items or self.request_id)
+
+    @property
     def fingerprint(self) -> str:
         """The same for the same items, whatever the process."""
         return self.sent or blake2b(repr([*map(_ordered, self.items)]).encode(), digest_size=16).hexdigest()

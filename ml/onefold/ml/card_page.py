@@ -6,14 +6,14 @@ The same card makes the same bytes, on any day. Plots need matplotlib, which One
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from onefold.graph.errors import NotReady
 from onefold.graph.model import Instant
+from onefold.ml.drawing import BLUE, GREY, canvas, percent, svg
 from onefold.ml.drift import Drift
 from onefold.ml.model import Measured, ModelCard
 from onefold.ml.panel import DAY
@@ -30,8 +30,8 @@ def write(card: ModelCard, model_id: str, folder: Path, drifts: Mapping[str, Dri
     """
     drawn = plots(card)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, svg in drawn.items():
-        (folder / name).write_text(svg, "utf-8")
+    for name, text in drawn.items():
+        (folder / name).write_text(text, "utf-8")
     (folder / PAGE).write_text(page(card, model_id, drifts), "utf-8")
     return folder / PAGE
 
@@ -62,7 +62,7 @@ def plots(card: ModelCard) -> dict[str, str]:
         (_LIFT, _draw_lift),
         (_IMPORTANCE, _draw_importance),
     )
-    return {name: _svg(card, draw) for name, draw in wanted}
+    return {name: svg(partial(draw, card)) for name, draw in wanted}
 
 
 _RELIABILITY: Final = "reliability.svg"
@@ -215,50 +215,8 @@ def _day(instant: Instant) -> str:
     return f"{datetime.fromtimestamp(instant / 1000, UTC):%Y-%m-%d}"
 
 
-_BLUE: Final = "#2b6ca3"
-_GREY: Final = "#8a8f98"
-_STYLE: Final[Any] = {
-    "svg.hashsalt": "onefold",  # else ids of clip paths differ from run to run
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same widths everywhere
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "figure.constrained_layout.use": True,
-}
-
-
-def _svg(card: ModelCard, draw: Callable[[ModelCard], Any]) -> str:
-    try:
-        import matplotlib as mpl
-    except ImportError as err:
-        raise NotReady("plots", "matplotlib is not installed; pip install 'onefold[plots]'") from err
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        file = io.StringIO()
-        draw(card).savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return file.getvalue()
-
-
-def _canvas(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height))
-
-
-def _percent(axis: Any) -> None:
-    from matplotlib.ticker import PercentFormatter
-
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-
-
 def _draw_reliability(card: ModelCard) -> Any:
-    figure = _canvas(5.2, 4.8)
+    figure = canvas(5.2, 4.8)
     axes = figure.subplots()
     predicted = [part.predicted for part in card.reliability]
     observed = [part.observed for part in card.reliability]
@@ -267,44 +225,44 @@ def _draw_reliability(card: ModelCard) -> Any:
         [part.high - part.observed for part in card.reliability],
     ]
     most = min(1.0, 1.06 * max(*predicted, *(part.high for part in card.reliability)))
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--", label="as promised")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="as promised")
     axes.errorbar(
-        predicted, observed, yerr=spread, color=_BLUE, marker="o", markersize=4.5, linewidth=1.2, elinewidth=1.2,
+        predicted, observed, yerr=spread, color=BLUE, marker="o", markersize=4.5, linewidth=1.2, elinewidth=1.2,
         capsize=3, clip_on=False, label="churned, with 95 % interval",
     )  # fmt: skip
     axes.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel="predicted", ylabel="churned")
-    _percent(axes.xaxis)
-    _percent(axes.yaxis)
+    percent(axes.xaxis)
+    percent(axes.yaxis)
     axes.legend(frameon=False, loc="upper left")
     return figure
 
 
 def _draw_lift(card: ModelCard) -> Any:
-    figure = _canvas(9.2, 4.0)
+    figure = canvas(9.2, 4.0)
     gain, bars = figure.subplots(1, 2)
     reached = [0.0, *(part.population for part in card.lift)]
     base = sum(part.rate * part.rows for part in card.lift) / sum(part.rows for part in card.lift)
-    gain.plot([0, base, 1], [0, 1, 1], color=_GREY, linewidth=1, linestyle=":", label="the best possible")
+    gain.plot([0, base, 1], [0, 1, 1], color=GREY, linewidth=1, linestyle=":", label="the best possible")
     gain.plot(
         reached,
         [0.0, *(part.gain for part in card.lift)],
-        color=_BLUE,
+        color=BLUE,
         marker="o",
         markersize=4,
         label="the model",
         clip_on=False,
     )
-    gain.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--", label="by chance")
+    gain.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="by chance")
     gain.set(
         xlim=(0, 1), ylim=(0, 1.02), xlabel="share of customers, highest scores first", ylabel="share of who churned"
     )
     gain.set_title("Cumulative gain")
-    _percent(gain.xaxis)
-    _percent(gain.yaxis)
+    percent(gain.xaxis)
+    percent(gain.yaxis)
     gain.legend(frameon=False, loc="lower right")
-    drawn = bars.bar(range(1, len(card.lift) + 1), [part.lift for part in card.lift], width=0.75, color=_BLUE)
+    drawn = bars.bar(range(1, len(card.lift) + 1), [part.lift for part in card.lift], width=0.75, color=BLUE)
     bars.bar_label(drawn, fmt="%.1f", padding=2, fontsize=8.5)
-    bars.axhline(1.0, color=_GREY, linewidth=1, linestyle="--")
+    bars.axhline(1.0, color=GREY, linewidth=1, linestyle="--")
     bars.set(xticks=range(1, len(card.lift) + 1), xlabel="part of customers, highest scores first", ylabel="lift")
     bars.margins(y=0.08)
     bars.set_title("Lift by part")
@@ -315,9 +273,9 @@ def _draw_importance(card: ModelCard) -> Any:
     most = sorted(card.importance.items(), key=lambda pair: (-abs(pair[1]), pair[0]))
     total = sum(abs(value) for value in card.importance.values()) or 1.0
     shown = [(name, abs(value) / total) for name, value in most[:_SHOWN]]
-    figure = _canvas(7.4, 0.9 + 0.3 * len(shown))
+    figure = canvas(7.4, 0.9 + 0.3 * len(shown))
     axes = figure.subplots()
-    drawn = axes.barh([name for name, _ in shown], [share for _, share in shown], height=0.7, color=_BLUE)
+    drawn = axes.barh([name for name, _ in shown], [share for _, share in shown], height=0.7, color=BLUE)
     axes.bar_label(drawn, fmt="{:.0%}", padding=3, fontsize=8.5)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
@@ -325,5 +283,5 @@ def _draw_importance(card: ModelCard) -> Any:
     axes.set_xlabel("share of what moves the prediction")
     if len(most) > len(shown):
         axes.set_title(f"The first {len(shown)} of {len(most)} inputs")
-    _percent(axes.xaxis)
+    percent(axes.xaxis)
     return figure

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -28,6 +28,10 @@ KEYS: Final = pa.list_(pa.string())
 """What the columns ``labels`` and ``segments`` are: the keys that a person has, sorted."""
 
 _AT_ONCE: Final = 100_000
+_IN_PARALLEL: Final = 25_000
+"""So many rows are looked at by one thread at a time."""
+_RULES_A_STATEMENT: Final = 24
+"""More of them together take less time by themselves, and more to be planned."""
 
 _BoolArray = npt.NDArray[np.bool_]
 
@@ -63,8 +67,10 @@ def evaluated(features: pa.Table, catalogue: Rules, static: Mapping[str, Collect
     static segment, by its key.
     """
     held = {Named("segment", key): _among(features, identities) for key, identities in static.items()}
-    for named in catalogue.order:
-        held[named] = _truth(features, catalogue.rules[named], held, as_of)
+    parts = [features.slice(start, _IN_PARALLEL) for start in range(0, len(features), _IN_PARALLEL)]
+    rows = pa.concat_tables(parts) if parts else features
+    for together in _statements(catalogue):
+        held |= _truths(rows, {named: catalogue.rules[named] for named in together}, held, as_of)
     for kind, column in (("label", LABELS), ("segment", SEGMENTS)):
         of_kind = {named.key: held[named] for named in sorted(held) if named.kind == kind}
         features = features.append_column(pa.field(column, KEYS, nullable=False), _lists(of_kind, len(features)))
@@ -102,14 +108,33 @@ def _asked(frame: pa.Table | Snapshot, text: str, parameters: Mapping[str, objec
     return query(text, {"frame": frame}, parameters)
 
 
-def _truth(features: pa.Table, rule: Rule, held: Mapping[Named, _BoolArray], as_of: Instant) -> _BoolArray:
-    """Of whom a rule is true, row by row. What is held so far is read as columns, not as lists."""
-    typed = {**rule.features, **{str(named): TypedFeature(str(named), Type.BOOL) for named in held}}
-    said = statement.duckdb(Rule(_closed(rule.tree, held.keys()), typed), as_of)
-    read = {key: features[key] for key in ("identity", *rule.features)}
-    read |= {str(named): pa.array(held[named]) for named in reads(rule.tree).named if named in held}
-    found = query(f"SELECT coalesce({said.text}, FALSE) AS truth FROM rows", {"rows": pa.table(read)}, said.parameters)
-    return np.asarray(found["truth"].to_numpy(), np.bool_)
+def _statements(catalogue: Rules) -> Iterator[list[Named]]:
+    """The names in their order, those together that are asked for in one statement: none reads another of them."""
+    together: list[Named] = []
+    for named in catalogue.order:
+        if len(together) == _RULES_A_STATEMENT or set(together) & set(reads(catalogue.rules[named].tree).named):
+            yield together
+            together = []
+        together.append(named)
+    if together:
+        yield together
+
+
+def _truths(
+    rows: pa.Table, rules: Mapping[Named, Rule], held: Mapping[Named, _BoolArray], as_of: Instant
+) -> dict[Named, _BoolArray]:
+    """Of whom each of some rules is true, row by row. What is held so far is read as columns, not as lists."""
+    typed = {str(named): TypedFeature(str(named), Type.BOOL) for named in held}
+    read = {"identity": rows["identity"]}
+    selected, parameters = [], dict[str, object]()
+    for number, rule in enumerate(rules.values()):
+        said = statement.duckdb(Rule(_closed(rule.tree, held), {**rule.features, **typed}), as_of, f"r{number}_")
+        selected.append(f"coalesce({said.text}, FALSE)")
+        parameters |= said.parameters
+        read |= {key: rows[key] for key in rule.features}
+        read |= {str(named): pa.array(held[named]) for named in reads(rule.tree).named if named in held}
+    found = query(f"SELECT {', '.join(selected)} FROM rows", {"rows": pa.table(read)}, parameters)
+    return {named: np.asarray(column.to_numpy(), np.bool_) for named, column in zip(rules, found.columns, strict=True)}
 
 
 def _closed(node: Node, held: Collection[Named]) -> Node:

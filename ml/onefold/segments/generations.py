@@ -191,6 +191,10 @@ class Snapshot:
         for part in self._parts:
             part.close()
 
+    def paths(self) -> list[str]:
+        """The Parquet files that it is read from."""
+        return [path for part in self._parts for path in part.files()]
+
     def query(self, text: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """What a query gives over the table ``frame``."""
         with self._database.cursor() as connection:

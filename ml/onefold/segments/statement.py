@@ -44,19 +44,19 @@ Parameter = int | float | str | list[float] | list[str]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A condition and its parameters, ``$p0``, ``$p1`` and so on."""
+    """A condition and its parameters, ``$p0``, ``$p1`` and so on unless another name was asked for than ``p``."""
 
     text: str
     parameters: Mapping[str, Parameter]
 
 
-def duckdb(rule: Rule, now: Instant) -> Statement:
+def duckdb(rule: Rule, now: Instant, parameter: str = "p") -> Statement:
     """The rule as of an instant as a condition of DuckDB.
 
     It reads columns called as the features are, instants as timestamps, no number NaN, and the lists ``labels`` and
-    ``segments``. The text is the same for every instant.
+    ``segments``. The text is the same for every instant. Parameters are called ``parameter`` and a number.
     """
-    return _stated(rule, now, _DuckDB())
+    return _stated(rule, now, _DuckDB(), parameter)
 
 
 def cypher(rule: Rule, now: Instant) -> Statement:
@@ -64,7 +64,7 @@ def cypher(rule: Rule, now: Instant) -> Statement:
 
     Instants are properties of type ``DATETIME``. The text is the same for every instant.
     """
-    return _stated(rule, now, _Cypher())
+    return _stated(rule, now, _Cypher(), "p")
 
 
 class _Dialect(Protocol):
@@ -139,8 +139,8 @@ _CYPHER_MATCH: Final = {"startsWith": "STARTS WITH", "contains": "CONTAINS"}
 _COMPARE: Final = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
-def _stated(rule: Rule, now: Instant, dialect: _Dialect) -> Statement:
-    writer = _Writer(rule.features, now, dialect)
+def _stated(rule: Rule, now: Instant, dialect: _Dialect, parameter: str) -> Statement:
+    writer = _Writer(rule.features, now, dialect, parameter)
     return Statement(writer.condition(rule.tree), writer.parameters)
 
 
@@ -149,6 +149,7 @@ class _Writer:
     features: Mapping[str, TypedFeature]
     now: Instant
     dialect: _Dialect
+    prefix: str
     parameters: dict[str, Parameter] = field(default_factory=dict)
 
     def condition(self, node: Node) -> str:
@@ -224,7 +225,7 @@ class _Writer:
         return self.dialect.column(self.features[_key(node)])
 
     def _parameter(self, value: Parameter) -> str:
-        name = f"p{len(self.parameters)}"
+        name = f"{self.prefix}{len(self.parameters)}"
         self.parameters[name] = value
         return f"${name}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -38,16 +37,16 @@ def counted(windows: Iterable[CountEvents], fields: Mapping[str, EventField], as
     expressions, parameters = [], dict[str, Any]()
     typed = {key: TypedFeature(_column(key), each.type) for key, each in fields.items()}
     for number, window in enumerate(windows):
-        prefix = f"w{number}_"
-        conditions = [f"type = ${prefix}type"]
-        parameters[f"{prefix}type"] = window.type
+        name = f"w{number}_"
+        conditions = [f"type = ${name}type"]
+        parameters[f"{name}type"] = window.type
         if window.hours is not None:
-            conditions.append(f'"at" >= ${prefix}start')
-            parameters[f"{prefix}start"] = as_of - window.hours * _HOUR
+            conditions.append(f'"at" >= ${name}start')
+            parameters[f"{name}start"] = as_of - window.hours * _HOUR
         if window.where is not None:
-            said = statement.duckdb(Rule(window.where, typed), as_of)
-            conditions.append(re.sub(r"\$(?=p\d)", f"${prefix}", said.text))
-            parameters |= {f"{prefix}{name}": value for name, value in said.parameters.items()}
+            said = statement.duckdb(Rule(window.where, typed), as_of, name)
+            conditions.append(said.text)
+            parameters |= said.parameters
         expressions.append(f"count(*) FILTER ({' AND '.join(conditions)})")
     return Counted(tuple(expressions), parameters)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import grpc
@@ -18,7 +19,7 @@ from onefold.graph.fetch import fetch_component, fetch_component_as_of
 from onefold.graph.identity import find
 from onefold.graph.ingest import Batch as Items
 from onefold.graph.ingest import Outcome
-from onefold.graph.lane import WriterLanes
+from onefold.graph.lane import Unprepared, WriterLanes
 from onefold.graph.model import Item, OperatorBan, OperatorMatch
 from onefold.graph.network import network
 from onefold.graph.past import find_as_of
@@ -34,6 +35,10 @@ from onefold.v1 import identity_service_pb2, identity_service_pb2_grpc
 ITEMS_IN_FLIGHT: Final = 2_000
 """Items of one stream that may wait for their commit, in as few or as many messages as they come; a client that sends
 faster is held back by the transport."""
+
+FEW_ITEMS: Final = 8
+"""The items of a call that has no more are checked and parsed by the writer, who does so for many such calls in a row;
+those of larger ones beside what the writer does."""
 
 
 class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
@@ -59,7 +64,9 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     ) -> identity_service_pb2.IngestRecordsResponse:
         """A result per item, once all good ones are durable."""
         seconds = deadline(context)
-        written = self._submit(self._parse(request, request.message.request_id), seconds)
+        parse = partial(self._parse, request, request.message.request_id)
+        items = len(request.message.items)
+        written = self._lanes.submit(parse() if items > FEW_ITEMS else Unprepared(items, parse), seconds)
         try:
             outcomes = written.result(seconds)
         except FutureTimeoutError:
@@ -116,7 +123,7 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
             # An operator's word names records that must be known; they may be in any message before.
             wait(flow.writes())
             flow.check()
-        return _Pending(message.sequence, len(parsed.items), self._submit(parsed, deadline(context)))
+        return _Pending(message.sequence, len(parsed.items), self._lanes.submit(parsed, deadline(context)))
 
     def ResolveIdentity(  # noqa: N802
         self, request: identity_service_pb2.ResolveIdentityRequest, context: grpc.ServicerContext
@@ -171,13 +178,6 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
             except InvalidInput as error:
                 refused[index] = error.violations
         return Items(items, request_id, convert.fingerprint(messages) if request_id else "", refused)
-
-    def _submit(self, parsed: Items, seconds: float | None) -> Future[list[Outcome]]:
-        if parsed.items or parsed.request_id:
-            return self._lanes.submit(parsed, seconds)
-        told: Future[list[Outcome]] = Future()
-        told.set_result(parsed.answer(iter(())))
-        return told
 
 
 def _results(outcomes: Iterable[Outcome]) -> list[identity_service_pb2.ItemResult]:

@@ -15,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 import protovalidate
@@ -54,16 +55,29 @@ WHOLE: Final = "request"
 """The path of a request as a whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch(Generic[M]):
     """A request of many items, and what is wrong with each that is wrong."""
 
     message: M
     """The request. An item that can't be read is empty in it, so that all others keep their places."""
-    refused: Mapping[int, list[Violation]] = field(default_factory=dict)
-    """The broken rules of the items that break any, by their place. Paths begin at the request."""
+    unreadable: Mapping[int, list[Violation]] = field(default_factory=dict)
+    """Why items can't be read that can't, by their place."""
     error: InvalidInput | None = None
     """Why the request is refused as a whole. A unary servicer never sees one: its decoder raises it."""
+
+    @cached_property
+    def refused(self) -> Mapping[int, list[Violation]]:
+        """The broken rules of the items that break any, by their place. Paths begin at the request.
+
+        The items are checked when this is first asked for, on the thread that asks.
+        """
+        if self.error is not None:
+            return {}
+        name = BATCHES[_descriptor(type(self.message)).full_name]
+        items = enumerate(getattr(self.message, name))
+        found = ((place, self.unreadable.get(place) or violations(item, f"{name}[{place}]")) for place, item in items)
+        return {place: broken for place, broken in found if broken}
 
     def check(self, index: int) -> None:
         """Raises :class:`InvalidInput` if the item at this place breaks a rule."""
@@ -74,7 +88,7 @@ class Batch(Generic[M]):
 def decoders() -> Mapping[str, Callable[[bytes], Any]]:
     """The decoder of each method of the contract, by its path (``/onefold.v1.ProfileService/GetProfile``).
 
-    A decoder gives the request message, or a :class:`Batch` for the requests in :data:`BATCHES`, all checked.
+    A decoder gives the request message, checked, or a :class:`Batch` for the requests in :data:`BATCHES`.
     It raises :class:`InvalidInput`, except for the batches of a stream, which goes on: they carry the error.
     """
     return {
@@ -101,7 +115,7 @@ def decode(message_type: type[M], data: bytes) -> M:
 
 
 def decode_batch(message_type: type[M], data: bytes) -> Batch[M]:
-    """The batch in ``data``, its request and each item checked. Never raises."""
+    """The batch in ``data``, its request checked as a whole. Never raises."""
     name = BATCHES[_descriptor(message_type).full_name]
     unreadable: dict[int, list[Violation]] = {}
     try:
@@ -112,14 +126,7 @@ def decode_batch(message_type: type[M], data: bytes) -> Batch[M]:
     except InvalidInput as error:
         return Batch(message_type(), error=error)
     broken = violations(message)
-    if broken:
-        return Batch(message, error=InvalidInput(broken))
-    refused = {}
-    for index, item in enumerate(getattr(message, name)):
-        wrong = unreadable.get(index) or violations(item, f"{name}[{index}]")
-        if wrong:
-            refused[index] = wrong
-    return Batch(message, refused)
+    return Batch(message, unreadable, InvalidInput(broken) if broken else None)
 
 
 def violations(message: Message, path: str = "") -> list[Violation]:

@@ -250,15 +250,23 @@ class Catalogue:
 
     def readers(self, name: Named) -> tuple[Named, ...]:
         """Who reads a label or a segment in its rule, drafts and retired labels too, by name."""
+        return self._readers.get(name, ())
+
+    @cached_property
+    def _readers(self) -> Mapping[Named, tuple[Named, ...]]:
         rules = {label.named: label.rule for label in self.labels.values()} | dict(self.rules)
-        return tuple(sorted(reader for reader, rule in rules.items() if name in reads(rule.tree).named))
+        found: dict[Named, list[Named]] = {}
+        for reader in sorted(rules):
+            for name in reads(rules[reader].tree).named:
+                found.setdefault(name, []).append(reader)
+        return {name: tuple(readers) for name, readers in found.items()}
 
     def dependents(self, names: Iterable[Named]) -> tuple[Named, ...]:
         """Who reads any of these, or reads who does, and so on, by name."""
         found: set[Named] = set()
         waiting = list(names)
         while waiting:
-            new = set(self.readers(waiting.pop())) - found
+            new = {*self.readers(waiting.pop())} - found
             found |= new
             waiting += new
         return tuple(sorted(found))

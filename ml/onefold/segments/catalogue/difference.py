@@ -56,8 +56,9 @@ def diff(old: Catalogue, new: Catalogue) -> list[Change]:
     changes += _each("tiers", old.ladders, new.ladders, _tiers, old, new)
     changes += _each("segment", old.segments, new.segments, lambda each: [each.named], old, new)
     if changes and old.number == new.number:
-        words = f"the catalogue is still number {new.number}, and says something else"
-        changes.append(Change(Kind.DESCRIBED, "catalogue", words, doubt="raise its number"))
+        changes.append(
+            Change(Kind.DESCRIBED, "catalogue", "says something else", doubt=f"its number is still {new.number}")
+        )
     return changes
 
 
@@ -136,15 +137,16 @@ def _doubt(old: Label | Ladder | Segment, new: Label | Ladder | Segment) -> str:
 
 
 def _changed(old: Label | Ladder | Segment, new: Label | Ladder | Segment) -> list[str]:
-    before, after = definition(old), definition(new)
-    words: list[str] = []
-    for field in dict.fromkeys((*before, *after)):
-        if before.get(field) != after.get(field):
-            if isinstance(old, Ladder) and isinstance(new, Ladder) and field == "of":
-                words += _rungs(old, new)
-            else:
-                words.append(f"{field.replace('_', ' ')}: {_shown(before.get(field))} → {_shown(after.get(field))}")
-    return words
+    words = _fields_changed(definition(old), definition(new))
+    return [*words, *_rungs(old, new)] if isinstance(old, Ladder) and isinstance(new, Ladder) else words
+
+
+def _fields_changed(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    return [
+        f"{field.replace('_', ' ')}: {_shown(before.get(field))} → {_shown(after.get(field))}"
+        for field in dict.fromkeys((*before, *after))
+        if before.get(field) != after.get(field) and field != "of"
+    ]
 
 
 def _shown(value: object) -> str:
@@ -180,43 +182,38 @@ def _event_fields(old: Catalogue, new: Catalogue) -> Iterator[Change]:
     for key, kind, words in _compared(old.event_fields, new.event_fields, _field_said):
         catalogue = old if kind is Kind.DROPPED else new
         asking = [each.key for each in catalogue.features.values() if _asks(each.source, key)]
-        yield Change(kind, f"event field {key}", words, _readers(catalogue, key, asking))
+        yield Change(kind, f"event field {key}", words, _readers(catalogue, asking, key))
 
 
 def _features(old: Catalogue, new: Catalogue) -> Iterator[Change]:
-    for key, kind, words in _compared(old.features, new.features, _feature_said):
+    for key, kind, words in _compared(old.features, new.features, definition):
         if kind is Kind.CHANGED and _read_as(old.features[key]) == _read_as(new.features[key]):
             yield Change(Kind.DESCRIBED, f"feature {key}", words)
         else:
-            catalogue = old if kind is Kind.DROPPED else new
-            yield Change(kind, f"feature {key}", words, _readers(catalogue, "", [key]))
+            yield Change(kind, f"feature {key}", words, _readers(old if kind is Kind.DROPPED else new, [key]))
 
 
 def _compared(
-    old: Mapping[str, Any], new: Mapping[str, Any], said: Callable[[Any], str]
+    old: Mapping[str, Any], new: Mapping[str, Any], said: Callable[[Any], Mapping[str, object]]
 ) -> Iterator[tuple[str, Kind, str]]:
     for key in sorted(old.keys() | new.keys()):
         if key not in old:
-            yield key, Kind.ADDED, f"is new: {said(new[key])}"
+            yield key, Kind.ADDED, f"is new: {', '.join(str(value) for value in said(new[key]).values() if value)}"
         elif key not in new:
             yield key, Kind.DROPPED, "is gone"
         elif old[key] != new[key]:
-            yield key, Kind.CHANGED, f"{said(old[key])} → {said(new[key])}"
+            yield key, Kind.CHANGED, "; ".join(_fields_changed(said(old[key]), said(new[key])))
 
 
-def _field_said(field: EventField) -> str:
-    return f"{field.type} {field.property}"
-
-
-def _feature_said(feature: CustomFeature) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in definition(feature).items() if value)
+def _field_said(field: EventField) -> dict[str, object]:
+    return {"type": field.type, "property": field.property}
 
 
 def _read_as(feature: CustomFeature) -> dict[str, object]:
     return {key: value for key, value in definition(feature).items() if key not in _UNFELT}
 
 
-def _readers(catalogue: Catalogue, event_field: str, features: Iterable[str]) -> tuple[Named, ...]:
+def _readers(catalogue: Catalogue, features: Iterable[str], event_field: str = "") -> tuple[Named, ...]:
     """Who reads one of these features, or counts events by a field of them, or reads who does."""
     wanted = set(features)
     direct = [

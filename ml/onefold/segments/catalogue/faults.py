@@ -17,6 +17,9 @@ class Faults:
         self._text = text
         self._found: list[tuple[FieldPath, int | None, str]] = []
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     def add(self, path: FieldPath, words: str, offset: int | None = None) -> None:
         """A fault of a field, or with an offset of that character of the field's text."""
         self._found.append((path, offset, words))

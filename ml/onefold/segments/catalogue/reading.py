@@ -250,7 +250,7 @@ class _Reader:
             except InvalidRule as error:
                 path = self._paths[Named("label", label)]
                 self._faults.add(path, f"with the rungs above it this is too much: {error.problems[0].words}")
-                continue
+                return
             yield Label(
                 label,
                 ladder.layer,
@@ -303,7 +303,9 @@ class _Reader:
             self._faults.add(path, problem.words, problem.at[0])
 
     def _check_order(self, found: Catalogue) -> None:
-        """That no rule comes back to itself, drafts and retired labels too."""
+        """That no rule comes back to itself, drafts and retired labels too; where rules are missing nothing is said."""
+        if self._faults:
+            return
         rules = {label.named: label.rule.tree for label in found.labels.values()}
         try:
             evaluation_order(rules | {name: rule.tree for name, rule in found.rules.items()})

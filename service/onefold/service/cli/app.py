@@ -412,6 +412,21 @@ def rebuild(
     raise typer.Exit(maintenance.rebuild_graph(settings, dry_run, limit, json))
 
 
+@app.command(epilog="Example: onefold quality --rejects customers.csv.rejects.csv")
+def quality(
+    rejects: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Also count what an import did not take. May be repeated."),
+    ] = None,
+    data_folder: DataFolder = None,
+    json: Json = False,
+) -> None:
+    """Say how good the data are: what is known, how fresh, where records differ, what has changed, what was refused."""
+    from onefold.service.cli import quality
+
+    quality.quality(_settings(data_folder=data_folder), rejects or [], json)
+
+
 @app.command()
 def doctor(data_folder: DataFolder = None, json: Json = False) -> None:
     """Find what stands in the way of serving, and say what to do about it."""

@@ -69,11 +69,9 @@ def show(path: Path | None, key: str, as_json: bool) -> None:
     for name, value in data.items():
         if name != "of":
             out.print(f"[bold]{name.replace('_', ' '):<14}[/] {escape(str(value))}", soft_wrap=True)
-    if isinstance(defined, Ladder):
-        tiers = terminal.table(("tier", "rule", "description"))
-        for tier in defined.tiers:
-            tiers.add_row(*map(escape, (tier.key, tier.rule.text, tier.description)))
-        out.print(tiers)
+    for tier in defined.tiers if isinstance(defined, Ladder) else ():
+        out.print(f"[bold]{tier.key:<14}[/] {escape(tier.rule.text)}", soft_wrap=True)
+        out.print(f"{'':<14} [dim]{escape(tier.description)}[/]", soft_wrap=True)
 
 
 def schema() -> None:

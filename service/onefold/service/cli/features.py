@@ -16,8 +16,9 @@ from rich.markup import escape
 from onefold.graph import columns
 from onefold.graph.errors import InvalidInput, NotReady, Violation
 from onefold.graph.model import Instant
-from onefold.ml import feature_page, features
+from onefold.ml import features
 from onefold.ml.catalogue import CATALOGUE, Feature, named
+from onefold.segments import feature_page
 from onefold.service import app
 from onefold.service.cli import terminal
 from onefold.service.cli.maintenance import reader_of, writer_at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -71,3 +72,15 @@ def csv_line(cells: tuple[str, ...] | list[str]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def counted(path: Path) -> Counter[tuple[str, str]]:
+    """How many rows of a file of rejects there are, by who refused them and why. Raises InvalidInput for another."""
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.DictReader(file)
+            if tuple(rows.fieldnames or ()) != COLUMNS:
+                raise InvalidInput([Violation("rejects", f"{path} is no file of rejects: its header is another")])
+            return Counter((row["by"], row["reason"]) for row in rows)
+    except OSError as error:
+        raise InvalidInput([Violation("rejects", f"{path} can't be read: {error.strerror}")]) from error
