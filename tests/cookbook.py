@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Final
 
 import neo4j
 import pyarrow as pa
+import structlog
 
 from onefold.graph.endpoint import Endpoint
 from onefold.graph.model import Instant
@@ -174,6 +176,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.cookbook", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the twins and the table into docs/cookbook.md")
     write = parser.parse_args().write
+    logging.getLogger("neo4j").setLevel(logging.ERROR)  # it warns of names that the database has not met yet
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     page = PAGE.read_text("utf-8")
     known = recipes(page)
     engines = {}

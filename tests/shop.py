@@ -37,7 +37,7 @@ PEOPLE: Final = 140
 VISITORS: Final = 20
 """Devices that nobody has logged in on."""
 
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 100
 _HOUR: Final = 3_600_000
 _MICROS: Final = 1_000_000
 _CATEGORIES: Final = ("fitness", "garden", "kitchen", "books")
@@ -99,7 +99,7 @@ def fill(writer: Writer) -> None:
     """Has a writer on an empty database ingest the shop; of its customers a made run of models has said something."""
     known = people()
     visits = [item for number in range(VISITORS) for item in _visit(number)]
-    items = [*(item for person in known for item in person.items), *visits]
+    items = sorted([*(item for person in known for item in person.items), *visits], key=_place)
     for start in range(0, len(items), _AT_ONCE):
         ingest(writer, [Batch(items[start : start + _AT_ONCE])])
     reader = make.reader(writer)
@@ -107,6 +107,11 @@ def fill(writer: Writer) -> None:
     bought = [person for person in known if any(isinstance(item, Order) for item in person.items)]
     found = [(find(reader, Subject.record(person.record)).identity.id, person) for person in bought]
     write_predictions(writer, run, [_predicted(id, Random(person.number)) for id, person in found])
+
+
+def _place(item: Item) -> Instant:
+    """Records come first, the oldest at the beginning: so some turn out to be one person who were two before."""
+    return item.observed_at if isinstance(item, Customer) else NOW
 
 
 def _person(number: int, rng: Random) -> Person:
