@@ -120,7 +120,7 @@ def _person(number: int, rng: Random) -> Person:
     orders = list(_orders(number, rng, habit, records))
     customer = next((record.name for record in records if record.source != "crm"), None)
     events = _events(number, rng, habit, customer) if customer or rng.random() < 0.5 else ()
-    known = [*records, *orders]
+    known: list[Customer | Order] = [*records, *orders]
     return Person(number, known[0].name, (*known, *events))
 
 
