@@ -113,6 +113,7 @@ def test_who_is_touched_is_brought_up_to_date_alone(world: World) -> None:
     with before.asked() as asked:
         assert asked.about.as_of == NOW
         assert asked.about.id.endswith(".1")
+    assert read_stored(world.reader, Subject.identity(bob)).properties["f_last_order_at"] == NOW - 1
 
 
 def test_merge_split_and_erasure_are_told_with_their_causes(world: World) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from onefold.graph.errors import DeadlineExceeded, InvalidInput, NotReady
+from onefold.ml.columns import INSTANT
 from onefold.segments.check import Rule, check
 from onefold.segments.evaluate import compiled
 from onefold.segments.vocabulary import Type, TypedFeature, Vocabulary, by_key
@@ -92,6 +93,16 @@ def test_one_person_is_read_as_rules_read_them(live: LiveFrame) -> None:
     with live.asked() as frame:
         assert frame.row("b", rule("orders >= 5")) == {"orders": 5, "labels": [], "segments": ["y"]}
         assert frame.row("z", rule("orders >= 5")) is None
+
+
+def test_instants_are_milliseconds(live: LiveFrame) -> None:
+    known = Vocabulary(by_key([TypedFeature("last_order_at", Type.INSTANT)]))
+    asks = check("days_since(last_order_at) > 1", known)
+    placed = pa.array([5, None, 0, 0], pa.int64()).cast(INSTANT)
+    with LiveFrame(frame(*ROWS).append_column("last_order_at", placed), ABOUT).asked() as asked:
+        assert asked.people(["a"])["last_order_at"].type == INSTANT
+        rows = [asked.row(id, asks) for id in ("a", "b")]
+        assert [row and row["last_order_at"] for row in rows] == [5, None]
 
 
 def test_what_the_frame_has_not_is_named(live: LiveFrame) -> None:

@@ -22,6 +22,7 @@ from onefold.graph.model import Instant
 from onefold.segments import statement
 from onefold.segments.check import Rule
 from onefold.segments.problems import did_you_mean
+from onefold.segments.query import in_ms
 from onefold.segments.vocabulary import LABELS, SEGMENTS, Row, Type
 
 IDENTITY: Final = "identity"
@@ -198,7 +199,7 @@ class Asking:
         parameters: Mapping[str, Any] = {} if identities is None else {"identities": list(identities)}
         text = f"SELECT {selected} FROM frame {where} ORDER BY {IDENTITY}"
         self._check_time()
-        return self._connection.sql(text, params=dict(parameters)).to_arrow_table()
+        return in_ms(self._connection.sql(text, params=dict(parameters)).to_arrow_table())
 
     def _all(self, text: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """All rows: one that is left makes the connection refuse what follows."""
