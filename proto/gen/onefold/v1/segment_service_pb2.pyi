@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from onefold.v1 import identity_pb2 as _identity_pb2
+from onefold.v1 import insight_pb2 as _insight_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -1198,6 +1199,259 @@ class ExportSegmentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportSegmentResponse: _TypeAlias = ExportSegmentResponse  # noqa: Y015
+
+@_typing.final
+class DescribeSegmentRequest(_message.Message):
+    """What to describe."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    most: _builtins.int
+    """How many values of a dimension, products, pairs, paths and words to tell at most, 200 at most. Absent: 20."""
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """The segment or the rule."""
+
+    def __init__(
+        self,
+        *,
+        group: Global___Group | None = ...,
+        most: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "most", b"most"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeSegmentRequest: _TypeAlias = DescribeSegmentRequest  # noqa: Y015
+
+@_typing.final
+class DescribeSegmentResponse(_message.Message):
+    """What a group is like."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSIGHT_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def insight(self) -> _insight_pb2.Insight:
+        """What was found. Only what happened before the frame's `as_of_time` counts."""
+
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """Who was looked at."""
+
+    def __init__(
+        self,
+        *,
+        insight: _insight_pb2.Insight | None = ...,
+        frame: Global___Frame | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "insight", b"insight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "insight", b"insight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeSegmentResponse: _TypeAlias = DescribeSegmentResponse  # noqa: Y015
+
+@_typing.final
+class MeasureSegmentRequest(_message.Message):
+    """What to measure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    OUTSIDE_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    """How many days the window has."""
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """The segment or the rule."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the window begins. Absent: so that it ends with the frame."""
+
+    @_builtins.property
+    def outside(self) -> Global___Group:
+        """Whom to hold the group against, such as a hold-out. Absent: all others."""
+
+    def __init__(
+        self,
+        *,
+        group: Global___Group | None = ...,
+        days: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        outside: Global___Group | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "outside", b"outside", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "group", b"group", "outside", b"outside", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureSegmentRequest: _TypeAlias = MeasureSegmentRequest  # noqa: Y015
+
+@_typing.final
+class MeasureSegmentResponse(_message.Message):
+    """What a group did beside comparable people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Outcome(_message.Message):
+        """One thing that was measured."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        PEOPLE_FIELD_NUMBER: _builtins.int
+        OF_GROUP_FIELD_NUMBER: _builtins.int
+        OF_COMPARABLE_FIELD_NUMBER: _builtins.int
+        DIFFERENCE_FIELD_NUMBER: _builtins.int
+        LOW_FIELD_NUMBER: _builtins.int
+        HIGH_FIELD_NUMBER: _builtins.int
+        UNADJUSTED_FIELD_NUMBER: _builtins.int
+        WORDS_FIELD_NUMBER: _builtins.int
+        kind: _builtins.str
+        """`conversion` (share that bought), `repurchase` (share that bought on two days or more), `order_value` (charged per
+        purchase), `spend` (charged less refunded per person) or `return_of_lost` (of those who were lost, the share that
+        bought). Amounts are of the main currency.
+        """
+        people: _builtins.int
+        """How many of the group count for it."""
+        of_group: _builtins.float
+        """What the group came to."""
+        of_comparable: _builtins.float
+        """What comparable people came to."""
+        difference: _builtins.float
+        """The group's less that of comparable people."""
+        low: _builtins.float
+        """The lower end of its 95 % interval."""
+        high: _builtins.float
+        """The upper end."""
+        unadjusted: _builtins.float
+        """The group's less that of everybody outside, comparable or not."""
+        words: _builtins.str
+        """All of it in a sentence."""
+        def __init__(
+            self,
+            *,
+            kind: _builtins.str = ...,
+            people: _builtins.int = ...,
+            of_group: _builtins.float = ...,
+            of_comparable: _builtins.float = ...,
+            difference: _builtins.float = ...,
+            low: _builtins.float = ...,
+            high: _builtins.float = ...,
+            unadjusted: _builtins.float = ...,
+            words: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "high", b"high", "kind", b"kind", "low", b"low", "of_comparable", b"of_comparable", "of_group", b"of_group", "people", b"people", "unadjusted", b"unadjusted", "words", b"words"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Balance(_message.Message):
+        """How alike the two sides are in one figure of before the window."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TERM_FIELD_NUMBER: _builtins.int
+        BEFORE_FIELD_NUMBER: _builtins.int
+        AFTER_FIELD_NUMBER: _builtins.int
+        DEFINES_FIELD_NUMBER: _builtins.int
+        term: _builtins.str
+        """The figure."""
+        before: _builtins.float
+        """The group's mean less that of everybody outside, in standard deviations."""
+        after: _builtins.float
+        """The same of comparable people."""
+        defines: _builtins.bool
+        """Whether it defines the group, so that it could not be made alike."""
+        def __init__(
+            self,
+            *,
+            term: _builtins.str = ...,
+            before: _builtins.float = ...,
+            after: _builtins.float = ...,
+            defines: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "defines", b"defines", "term", b"term"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    GROUP_COUNT_FIELD_NUMBER: _builtins.int
+    MEASURED_COUNT_FIELD_NUMBER: _builtins.int
+    OUTSIDE_COUNT_FIELD_NUMBER: _builtins.int
+    COMPARABLE_COUNT_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    """How many days it had."""
+    group_count: _builtins.int
+    """People who were in the group then."""
+    measured_count: _builtins.int
+    """Of those, who have somebody comparable outside; the figures are of them."""
+    outside_count: _builtins.int
+    """People outside."""
+    comparable_count: _builtins.float
+    """How many people drawn by lot would say as much as those outside do, weighed as they are."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the window began."""
+
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasureSegmentResponse.Outcome]:
+        """What was measured; what there is nobody to measure it on is left out."""
+
+    @_builtins.property
+    def balance(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasureSegmentResponse.Balance]:
+        """How alike the two sides are; what has stayed most different comes first."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to beware of."""
+
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """The newest frame, whose definitions were asked."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        days: _builtins.int = ...,
+        group_count: _builtins.int = ...,
+        measured_count: _builtins.int = ...,
+        outside_count: _builtins.int = ...,
+        comparable_count: _builtins.float = ...,
+        outcomes: _abc.Iterable[Global___MeasureSegmentResponse.Outcome] | None = ...,
+        balance: _abc.Iterable[Global___MeasureSegmentResponse.Balance] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        frame: Global___Frame | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "comparable_count", b"comparable_count", "days", b"days", "frame", b"frame", "group_count", b"group_count", "measured_count", b"measured_count", "outcomes", b"outcomes", "outside_count", b"outside_count", "start_time", b"start_time", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureSegmentResponse: _TypeAlias = MeasureSegmentResponse  # noqa: Y015
 
 @_typing.final
 class GetCatalogueRequest(_message.Message):

@@ -104,6 +104,16 @@ class SegmentServiceStub:
                 request_serializer=onefold_dot_v1_dot_segment__service__pb2.ExportSegmentRequest.SerializeToString,
                 response_deserializer=onefold_dot_v1_dot_segment__service__pb2.ExportSegmentResponse.FromString,
                 _registered_method=True)
+        self.DescribeSegment = channel.unary_unary(
+                '/onefold.v1.SegmentService/DescribeSegment',
+                request_serializer=onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentResponse.FromString,
+                _registered_method=True)
+        self.MeasureSegment = channel.unary_unary(
+                '/onefold.v1.SegmentService/MeasureSegment',
+                request_serializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentResponse.FromString,
+                _registered_method=True)
         self.GetCatalogue = channel.unary_unary(
                 '/onefold.v1.SegmentService/GetCatalogue',
                 request_serializer=onefold_dot_v1_dot_segment__service__pb2.GetCatalogueRequest.SerializeToString,
@@ -254,6 +264,29 @@ class SegmentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeSegment(self, request, context):
+        """Tells what a group is like beside everybody: who they are, when they come, how they decide, buy and write, and how sure
+        each figure is. It reads everybody's orders and events, so it takes seconds where PreviewSegment takes milliseconds, and
+        is done for one caller at a time.
+
+        Errors: as PreviewSegment, and INVALID_ARGUMENT for a group of nobody. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MeasureSegment(self, request, context):
+        """Measures what a group did within a window that is over, beside comparable people outside: conversion, repurchase, order
+        value, spend, and the return of the lost. Who is in the group is whom its rule was true of when the window began, by what
+        was known then; what was predicted then is not known any more. It takes about as long as DescribeSegment.
+
+        Errors: as PreviewSegment, INVALID_ARGUMENT (also for a window that is not over yet), and FAILED_PRECONDITION where fewer
+        than 30 people are on either side, or nobody outside is comparable. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCatalogue(self, request, context):
         """Gets the catalogue in force: features, labels, tiers and segments, as YAML.
 
@@ -349,6 +382,16 @@ def add_SegmentServiceServicer_to_server(servicer, server):
                     servicer.ExportSegment,
                     request_deserializer=onefold_dot_v1_dot_segment__service__pb2.ExportSegmentRequest.FromString,
                     response_serializer=onefold_dot_v1_dot_segment__service__pb2.ExportSegmentResponse.SerializeToString,
+            ),
+            'DescribeSegment': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeSegment,
+                    request_deserializer=onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentResponse.SerializeToString,
+            ),
+            'MeasureSegment': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureSegment,
+                    request_deserializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentResponse.SerializeToString,
             ),
             'GetCatalogue': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCatalogue,
@@ -721,6 +764,60 @@ class SegmentService:
             '/onefold.v1.SegmentService/ExportSegment',
             onefold_dot_v1_dot_segment__service__pb2.ExportSegmentRequest.SerializeToString,
             onefold_dot_v1_dot_segment__service__pb2.ExportSegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeSegment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onefold.v1.SegmentService/DescribeSegment',
+            onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentRequest.SerializeToString,
+            onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureSegment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onefold.v1.SegmentService/MeasureSegment',
+            onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentRequest.SerializeToString,
+            onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -717,6 +717,51 @@ def segment_snapshot(
         commands.snapshot(channel, group, new, json)
 
 
+@segment_commands.command("measure", epilog="Example: onefold segment measure --rule 'orders_30d >= 2' --days 60")
+def segment_measure(
+    key: MaybeSegmentKey = "",
+    rule: RuleText = "",
+    days: Annotated[int, typer.Option(min=1, metavar="N", help="How long the window is.")] = 30,
+    start: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", help="When it begins, UTC: 2011-09-10. Default: it ends with the frame."),
+    ] = None,
+    outside: Annotated[
+        str, typer.Option(metavar="SEGMENT", help="Whom to hold it against, as a hold-out. Default: all others.")
+    ] = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Measure what a group did within a window, beside comparable people: who bought, again, for how much."""
+    from onefold.service.cli import segments as commands
+
+    group = commands.group_of(key, rule)
+    others = commands.group_of(outside, "") if outside else None
+    with _service(address) as (channel, _):
+        commands.measure(channel, group, others, start, days, json)
+
+
+@app.command(epilog="Example: onefold insight about_to_leave --page report")
+def insight(
+    key: MaybeSegmentKey = "",
+    rule: RuleText = "",
+    page: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write a page with charts too, insight.html.")
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="With --page: each chart also as a PNG file.")] = False,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Tell what a segment is like beside everybody: who they are, when they come, what they buy, and how sure that is."""
+    from onefold.service.cli import segments as commands
+
+    if png and page is None:
+        raise typer.BadParameter("--png needs a --page FOLDER to write to")
+    group = commands.group_of(key, rule)
+    with _service(address) as (channel, _):
+        commands.describe(channel, group, page, png, json)
+
+
 @segment_commands.command("watch", epilog="Example: onefold segment watch winback --after 0")
 def segment_watch(
     segment: Annotated[list[str] | None, typer.Argument(metavar="[SEGMENT]...", show_default=False)] = None,

@@ -1,4 +1,5 @@
-"""``onefold segment``: segments, who is in them and why, and who comes and goes."""
+"""``onefold segment`` and ``onefold insight``: segments, who is in them and why, what they are like and what they did, and
+who comes and goes."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ from rich.text import Text
 
 from onefold.graph.errors import InvalidInput, OnefoldError, Violation
 from onefold.segments.catalogue import parse, static
-from onefold.service import client
-from onefold.service.cli import terminal
+from onefold.segments.insight import report
+from onefold.service import client, convert
+from onefold.service.cli import insight, terminal
 from onefold.v1 import identity_pb2, segment_service_pb2_grpc
 from onefold.v1 import segment_service_pb2 as pb
 
@@ -26,6 +28,7 @@ _FORMATS: Final = {
     ".parquet": pb.EXPORT_FORMAT_PARQUET,
     ".jsonl": pb.EXPORT_FORMAT_JSONL,
 }
+_BALANCE_SHOWN: Final = 5
 _TRUTHS: Final = {pb.TRUTH_TRUE: "[green]true[/]", pb.TRUTH_FALSE: "[red]false[/]", pb.TRUTH_UNKNOWN: "[yellow]open[/]"}
 _SIGNS: Final = {pb.SEGMENT_CHANGE_KIND_ENTERED: ("+", "green"), pb.SEGMENT_CHANGE_KIND_LEFT: ("-", "red")}
 
@@ -156,6 +159,51 @@ def export(channel: grpc.Channel, group: pb.Group, file: Path, features: Sequenc
         incoming.replace(file)
     finally:
         incoming.unlink(missing_ok=True)
+
+
+def describe(channel: grpc.Channel, group: pb.Group, folder: Path | None, png: bool, as_json: bool) -> None:
+    """Prints what its members are like beside everybody; writes it as a page with charts too, into a folder if one is
+    named. Raises NotReady where charts are wanted and matplotlib is not installed."""
+    with _meant():
+        answer = _stub(channel).DescribeSegment(pb.DescribeSegmentRequest(group=group))
+    found = convert.parse_insight(answer)
+    title = group.segment or group.rule
+    page = None if folder is None else report.write(found, title, folder, png=png)
+    if as_json:
+        print(_json(answer))
+        return
+    insight.render(found, title, terminal.out())
+    if page is not None:
+        terminal.out().print(f"\n[dim]with charts:[/] {escape(str(page))}", soft_wrap=True)
+
+
+def measure(
+    channel: grpc.Channel, group: pb.Group, outside: pb.Group | None, start: datetime | None, days: int, as_json: bool
+) -> None:
+    """Prints what a group did within a window beside comparable people."""
+    request = pb.MeasureSegmentRequest(group=group, outside=outside, days=days)
+    if start is not None:
+        request.start_time.FromDatetime(start)
+    with _meant():
+        found = _stub(channel).MeasureSegment(request)
+    if as_json:
+        print(_json(found))
+        return
+    out = terminal.out()
+    began = datetime.fromtimestamp(found.start_time.seconds, UTC)
+    out.print(
+        f"[bold]{found.measured_count:,}[/] of {found.group_count:,} people who were in on {began:%Y-%m-%d %H:%M} UTC, "
+        f"{found.days} days on, beside {found.outside_count:,} outside who count as {found.comparable_count:,.0f}",
+        soft_wrap=True,
+    )
+    for warning in found.warnings:
+        out.print(f"[yellow]![/] {escape(warning)}", soft_wrap=True)
+    for outcome in found.outcomes:
+        out.print(escape(outcome.words), soft_wrap=True)
+    table = terminal.table(["most unlike", "before", "made comparable"])
+    for each in found.balance[:_BALANCE_SHOWN]:
+        table.add_row(escape(each.term), f"{each.before:+.2f}", "defines it" if each.defines else f"{each.after:+.2f}")
+    out.print(table)
 
 
 def watch(channel: grpc.Channel, segments: Sequence[str], after: int | None, as_json: bool) -> None:

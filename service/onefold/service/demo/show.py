@@ -108,6 +108,8 @@ def _chapters(teller: _Teller, service: ServiceProcess, channel: grpc.Channel, p
         teller.console.print()
         profile = profiles.get(channel, parse_subject(made.cast.star))
         profiles.render(profile, profiles.curve(channel, profile), teller.console)
+    with teller.chapter("One segment: who was away for long and came back"), _graph(service) as graph:
+        segments.tell(teller.say, channel, _persons(graph))
     return made.cast.star
 
 
