@@ -27,6 +27,7 @@ from onefold.graph.model import RecordName
 from onefold.service.cli import profiles, terminal, training
 from onefold.service.cli.subjects import parse_subject
 from onefold.service.client import StreamingImporter, error_of, messages_of
+from onefold.service.demo import segment
 from onefold.service.demo.child import ServiceProcess
 from onefold.service.demo.score import Score, score
 from onefold.service.demo.world import World, shoppers, world
@@ -45,6 +46,8 @@ CALL () {
 }
 RETURN record, identity
 """
+
+PEOPLE: Final = "MATCH (i:Identity) WHERE i.merged_into IS NULL AND i.erased_at IS NULL AND NOT i.anonymous RETURN count(i) AS people"
 
 MERGES: Final = "MATCH (d:Decision) WHERE d.kind = 'MERGED' RETURN count(d) AS merges"
 
@@ -108,8 +111,8 @@ def _chapters(teller: _Teller, service: ServiceProcess, channel: grpc.Channel, p
         teller.console.print()
         profile = profiles.get(channel, parse_subject(made.cast.star))
         profiles.render(profile, profiles.curve(channel, profile), teller.console)
-    with teller.chapter("One segment: who was away for long and came back"), _graph(service) as graph:
-        segments.tell(teller.say, channel, _persons(graph))
+    with teller.chapter("One segment: who has stopped buying, and was worth much"), _graph(service) as graph:
+        segment.tell(teller.say, channel, graph.run(PEOPLE).single(strict=True)["people"])
     return made.cast.star
 
 

@@ -1,0 +1,176 @@
+"""What segments are like and what they did, over a real socket, on each engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+from typer.testing import CliRunner
+
+from onefold.service import app, client, convert
+from onefold.service.cli.app import app as commands
+from onefold.v1 import record_pb2
+from onefold.v1 import segment_service_pb2 as pb
+from tests.conftest import Engine
+from tests.engines import empty
+from tests.rpc import items as make
+from tests.rpc.conftest import Client, settings
+
+PEOPLE = 160
+MAILED = 'city == "leeds"'
+BEGAN = make.NOW - 30 * make.DAY
+"""When the window began: half of the people got a letter then, every other one."""
+
+
+def is_mailed(person: int) -> bool:
+    return person % 2 == 0
+
+
+def bought(person: int) -> bool:
+    """In the window: three of four of who got a letter, one of four of the others."""
+    return person // 2 % 4 < (3 if is_mailed(person) else 1)
+
+
+def person(number: int) -> Iterator[record_pb2.Item]:
+    """Somebody who bought twice before the window, as anybody did."""
+    name = f"web:{number}"
+    city = "Leeds" if is_mailed(number) else "York"
+    yield make.customer(name, f"email:p{number}@example.org", seen=BEGAN - 99 * make.DAY, city=city)
+    for n in range(2):
+        placed = BEGAN - (10 + 40 * n + number // 2 % 7) * make.DAY
+        yield make.order(f"shop:{number}-{n}", of=name, placed=placed, pounds=10 + 2 * (number // 2 % 5))
+    if bought(number):
+        yield make.order(f"shop:{number}-x", of=name, placed=BEGAN + (1 + number % 28) * make.DAY, pounds=20)
+
+
+@pytest.fixture(scope="module")
+def shop(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    empty(engine.driver, engine.endpoint.database)
+    with ExitStack() as resources:
+        given = settings(engine.endpoint, tmp_path_factory.mktemp("data"), frame_minutes=60)
+        server = app.start(given, resources)
+        server.set_ready(True)
+        address = f"127.0.0.1:{server.port}"
+        channel = resources.enter_context(grpc.insecure_channel(address))
+        shop = Client(channel, engine, given.model_copy(update={"listen": address}))
+        for number in range(0, PEOPLE, 20):
+            done = make.ingest(shop, *(item for n in range(number, number + 20) for item in person(n)))
+            assert not any(result.HasField("status") for result in done)
+        make.ingest(shop, make.order("shop:last", of="web:1", placed=make.NOW, pounds=20))
+        shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=pb.Segment(key="mailed", rule=MAILED)))
+        until(lambda: purchases(shop) == PEOPLE * 2 + sum(map(bought, range(PEOPLE))) + 1)
+        yield shop
+
+
+def purchases(shop: Client) -> int:
+    """How many the frame knows of, as far as somebody has one to four."""
+    found = 0
+    for least in range(1, 5):
+        group = pb.Group(rule=f"purchases >= {least}")
+        try:
+            found += shop.segment.PreviewSegment(pb.PreviewSegmentRequest(group=group)).member_count
+        except grpc.RpcError:  # no frame yet
+            return -1
+    return found
+
+
+def until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def refused(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as raised:
+        call()
+    return raised.value.code(), str(client.error_of(raised.value))
+
+
+def test_a_segment_is_described_beside_everybody(shop: Client) -> None:
+    group = pb.Group(segment="mailed")
+    answer = shop.segment.DescribeSegment(pb.DescribeSegmentRequest(group=group, most=1))
+    found = convert.parse_insight(answer)
+    assert (found.members, found.people, found.as_of) == (PEOPLE // 2, PEOPLE, 1_000 * make.NOW + 1)
+    assert found.warnings[0].startswith(f"only {PEOPLE // 2} customers")
+    orders = [2 + bought(n) for n in range(0, PEOPLE, 2)]
+    assert found.buying.orders_per_buyer.segment is not None
+    assert found.buying.orders_per_buyer.segment.value == pytest.approx(sum(orders) / len(orders))
+    assert (found.buying.currency, found.buying.repurchase_rate.whole) == ("GBP", 1.0)
+    assert [product.orders for product in found.products.best_sellers] == [sum(orders)]
+    (city,) = (each for each in found.distributions if each.key == "city")
+    assert [(s.value, s.count, s.everywhere) for s in city.shares] == [("leeds", PEOPLE // 2, PEOPLE // 2)]
+    assert city.left_out == 1
+    assert city.shares[0].tgi is not None
+    assert city.shares[0].tgi.value == pytest.approx(200)
+
+
+def test_an_effect_is_measured_from_when_the_window_began(shop: Client) -> None:
+    request = pb.MeasureSegmentRequest(group=pb.Group(segment="mailed"), days=30)
+    found = shop.segment.MeasureSegment(request)
+    assert (found.group_count, found.outside_count, found.days) == (PEOPLE // 2, PEOPLE // 2, 30)
+    assert found.start_time.seconds == BEGAN
+    conversion = next(outcome for outcome in found.outcomes if outcome.kind == "conversion")
+    assert 0.6 < conversion.of_group < 0.9
+    assert conversion.low > 0.3
+    assert conversion.low < conversion.difference < conversion.high
+    assert conversion.words.startswith("conversion: ")
+    assert found.balance[0].term
+    rules = pb.MeasureSegmentRequest(group=pb.Group(rule=MAILED), outside=pb.Group(rule='city == "york"'), days=30)
+    assert shop.segment.MeasureSegment(rules).outcomes[0] == conversion
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "words"),
+    [
+        (pb.DescribeSegmentRequest(group=pb.Group(segment="maild")), grpc.StatusCode.NOT_FOUND, "mailed"),
+        (pb.DescribeSegmentRequest(group=pb.Group(rule="purchases > 9")), grpc.StatusCode.INVALID_ARGUMENT, "nobody"),
+        (pb.DescribeSegmentRequest(group=pb.Group(rule="purchase > 9")), grpc.StatusCode.INVALID_ARGUMENT, "purchases"),
+        (pb.MeasureSegmentRequest(group=pb.Group(segment="maild"), days=9), grpc.StatusCode.NOT_FOUND, "mailed"),
+        (
+            pb.MeasureSegmentRequest(group=pb.Group(segment="mailed"), days=9, start_time=make.at(make.NOW)),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "not over yet",
+        ),
+        (
+            pb.MeasureSegmentRequest(group=pb.Group(rule="purchases >= 2 && purchases_30d > 9"), days=9),
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "0 people are in the group",
+        ),
+        (pb.MeasureSegmentRequest(group=pb.Group(segment="mailed")), grpc.StatusCode.INVALID_ARGUMENT, "days"),
+        (
+            pb.MeasureSegmentRequest(group=pb.Group(segment="mailed"), outside=pb.Group(rule="citi"), days=9),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "outside.rule",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(
+    shop: Client, request_: object, code: grpc.StatusCode, words: str
+) -> None:
+    describes = isinstance(request_, pb.DescribeSegmentRequest)
+    call = shop.segment.DescribeSegment if describes else shop.segment.MeasureSegment
+    found, said = refused(lambda: call(request_))
+    assert found is code
+    assert words in said
+
+
+def test_the_command_line_tells_both_and_writes_a_page(shop: Client, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+
+    def printed(*words: str) -> str:
+        done = CliRunner().invoke(commands, [*words, "--address", shop.settings.listen], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    said = printed("insight", "mailed", "--page", str(tmp_path / "report"), "--png")
+    assert f"{PEOPLE // 2} customers, 50% of {PEOPLE}" in said
+    assert "insight.html" in said
+    assert "<h1>mailed</h1>" in (tmp_path / "report" / "insight.html").read_text("utf-8")
+    assert list((tmp_path / "report").glob("*.png"))
+    assert "conversion: 7" in printed("segment", "measure", "mailed", "--days", "30")
+    assert '"measured_count"' in printed("segment", "measure", "--rule", MAILED, "--days", "30", "--json")
