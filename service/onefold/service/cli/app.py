@@ -752,7 +752,7 @@ def insight(
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Tell what a segment is like beside everybody: who they are, when they come, what they buy, and how sure that is."""
+    """Tell what a segment is like beside everybody: who is in, when they come, what they buy, and how sure that is."""
     from onefold.service.cli import segments as commands
 
     if png and page is None:

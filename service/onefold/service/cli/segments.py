@@ -1,4 +1,4 @@
-"""``onefold segment`` and ``onefold insight``: segments, who is in them and why, what they are like and what they did, and
+"""``onefold segment`` and ``onefold insight``: segments, who is in them and why, what they are like, what they did, and
 who comes and goes."""
 
 from __future__ import annotations

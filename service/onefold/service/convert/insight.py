@@ -1,7 +1,7 @@
 """What was found out about a group of people.
 
-The messages of ``insight.proto`` have the fields of the classes of :mod:`onefold.segments.insight` by the same names, so
-one walk over fields translates all of them, either way.
+The messages of ``insight.proto`` have the fields of the classes of :mod:`onefold.segments.insight` by the same names,
+so one walk over fields translates all of them, either way.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def _read(type_: Any, message: Message) -> dict[str, Any]:
     hints = get_type_hints(type_)
     there = message.DESCRIPTOR.fields_by_name
     return {
-        field.name: _value(hints[field.name], there[field.name], message) for field in fields(type_) if field.name in there
+        field.name: _value(hints[field.name], there[field.name], message)
+        for field in fields(type_)
+        if field.name in there
     }
 
 
