@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pyarrow as pa
 
 from onefold.graph import columns, people
@@ -19,8 +21,8 @@ def frame_as_of(reader: Reader, defined: Defined, as_of: Instant) -> pa.Table:
     """Everybody who had done something, or was an identity, before an instant, with features, labels and segments as of
     then.
 
-    Orders, refunds and events are those of before it. Who is who, traits and lists are those of today, since nobody knows
-    when they were learned; predictions are unknown. Raises DeadlineExceeded, Unavailable.
+    Orders, refunds and events are those of before it. Who is who, traits and lists are those of today, since nobody
+    knows when they were learned; predictions are unknown. Raises DeadlineExceeded, Unavailable.
     """
     asked = defined.catalogue
     orders = columns.wide_orders(reader, as_of)
@@ -43,7 +45,7 @@ def _there(everybody: pa.Table, orders: pa.Table, events: pa.Table, as_of: Insta
     return query(_THERE, tables, {"as_of": as_of}).cast(everybody.schema)
 
 
-_THERE = """
+_THERE: Final = """
     SELECT * FROM everybody
     WHERE epoch_ms(created_at) < $as_of
         OR identity IN (SELECT identity FROM orders)

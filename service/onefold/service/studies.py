@@ -1,7 +1,7 @@
 """Looks closely at a group of people: what it is like, and what it did beside others.
 
-Either reads what everybody did, which takes seconds and memory where a frame takes milliseconds. So one study is made at
-a time, and who asks for another waits.
+Either reads what everybody did, which takes seconds and memory where a frame takes milliseconds. So one study is made
+at a time, and who asks for another waits.
 """
 
 from __future__ import annotations

@@ -47,7 +47,10 @@ CALL () {
 RETURN record, identity
 """
 
-PEOPLE: Final = "MATCH (i:Identity) WHERE i.merged_into IS NULL AND i.erased_at IS NULL AND NOT i.anonymous RETURN count(i) AS people"
+PEOPLE: Final = """
+MATCH (i:Identity) WHERE i.merged_into IS NULL AND i.erased_at IS NULL AND NOT i.anonymous
+RETURN count(i) AS people
+"""
 
 MERGES: Final = "MATCH (d:Decision) WHERE d.kind = 'MERGED' RETURN count(d) AS merges"
 
