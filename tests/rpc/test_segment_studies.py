@@ -20,7 +20,7 @@ from tests.engines import empty
 from tests.rpc import items as make
 from tests.rpc.conftest import Client, settings
 
-PEOPLE = 160
+PEOPLE = 240
 MAILED = 'city == "leeds"'
 BEGAN = make.NOW - 30 * make.DAY
 """When the window began: half of the people got a letter then, every other one."""
@@ -78,6 +78,14 @@ def purchases(shop: Client) -> int:
     return found
 
 
+def members(shop: Client, rule: str) -> list[str]:
+    try:
+        found = shop.segment.ListSegmentMembers(pb.ListSegmentMembersRequest(group=pb.Group(rule=rule), page_size=500))
+    except grpc.RpcError:  # the segment is not there yet
+        return []
+    return list(found.identities)
+
+
 def until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
@@ -122,6 +130,34 @@ def test_an_effect_is_measured_from_when_the_window_began(shop: Client) -> None:
     assert found.balance[0].term
     rules = pb.MeasureSegmentRequest(group=pb.Group(rule=MAILED), outside=pb.Group(rule='city == "york"'), days=30)
     assert shop.segment.MeasureSegment(rules).outcomes[0] == conversion
+
+
+def test_who_looks_like_a_group_is_found_and_kept(shop: Client) -> None:
+    request = pb.FindLookalikesRequest(group=pb.Group(segment="mailed"), size=20, key="like_mailed")
+    found = shop.segment.FindLookalikes(request)
+    assert (found.group_count, found.rest_count, len(found.lookalikes)) == (PEOPLE // 2, PEOPLE // 2, 20)
+    assert found.excluded["city"] == "defines the group"
+    assert 0.5 < found.auc_low < found.auc < found.auc_high <= 1
+    likeness = [one.likeness for one in found.lookalikes]
+    assert likeness == sorted(likeness, reverse=True)
+    until(lambda: members(shop, 'in_segment("like_mailed")') == sorted(one.identity for one in found.lookalikes))
+    assert members(shop, f'in_segment("like_mailed") && {MAILED}') == []
+    code, _ = refused(lambda: shop.segment.FindLookalikes(pb.FindLookalikesRequest(group=pb.Group(rule="orders > 9"))))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_clusters_keep_their_names_from_one_time_to_the_next(shop: Client) -> None:
+    first = shop.segment.FindClusters(pb.FindClustersRequest())
+    assert sum(cluster.people for cluster in first.clusters) + first.unknown_count == PEOPLE
+    assert first.why
+    assert first.tried[0].clusters == 3
+    again = shop.segment.FindClusters(pb.FindClustersRequest(previous=first.clustering))
+    assert [(c.key, c.name) for c in again.clusters] == [(c.key, c.name) for c in first.clusters]
+    code, words = refused(lambda: shop.segment.FindClusters(pb.FindClustersRequest(features=["spent"])))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "there is no spent" in words
+    code, _ = refused(lambda: shop.segment.FindClusters(pb.FindClustersRequest(previous="{}")))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
 
 
 @pytest.mark.parametrize(
@@ -172,5 +208,10 @@ def test_the_command_line_tells_both_and_writes_a_page(shop: Client, tmp_path: P
     assert "insight.html" in said
     assert "<h1>mailed</h1>" in (tmp_path / "report" / "insight.html").read_text("utf-8")
     assert list((tmp_path / "report").glob("*.png"))
-    assert "conversion: 7" in printed("segment", "measure", "mailed", "--days", "30")
+    assert "conversion: " in printed("segment", "measure", "mailed", "--days", "30")
+    assert "AUC 0." in printed("segment", "lookalike", "mailed", "--size", "3")
+    kept = tmp_path / "clusters.json"
+    first = printed("segment", "clusters", "--keep", str(kept))
+    assert "silhouette" in first
+    assert printed("segment", "clusters", "--keep", str(kept)).splitlines()[0] == first.splitlines()[0]
     assert '"measured_count"' in printed("segment", "measure", "--rule", MAILED, "--days", "30", "--json")

@@ -15,7 +15,7 @@ from onefold.graph.model import Instant
 from onefold.graph.page import place_of, size_of, token_of
 from onefold.graph.reader import Reader
 from onefold.graph.segments import anchors
-from onefold.segments import data
+from onefold.segments import clusters, data
 from onefold.segments.catalogue import Catalogue, Label, Status
 from onefold.segments.check import Rule
 from onefold.segments.evaluate import explain
@@ -38,6 +38,8 @@ _IDS_A_MESSAGE: Final = 1_000
 _FIELDS: Final = ("description", "owner", "rule", "records")
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
+_LOOKALIKES: Final = 1_000
+_DESCRIPTION: Final = 2_000
 _TOLD: Final = 20
 """Values, products, pairs, paths and words that an insight tells unless another number is asked for."""
 
@@ -284,6 +286,29 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
             start = convert.parse_timestamp(request.start_time)
         found = self._studies.measure(rule, outside, start, request.days, deadline(context))
         return convert.effect_to_proto(found, about)
+
+    def FindLookalikes(  # noqa: N802
+        self, request: pb.FindLookalikesRequest, context: grpc.ServicerContext
+    ) -> pb.FindLookalikesResponse:
+        """Who looks like the members."""
+        rule = self._rule(request.group)
+        size = request.size or _LOOKALIKES
+        found, about = self._studies.lookalikes(rule, self._framing.current, size, deadline(context))
+        if request.key:
+            ids = found.ranking["identity"].to_pylist()
+            records = anchors(self._reader.within(deadline(context)), ids)
+            words = f"The {len(ids):,} people who look most like {request.group.segment or request.group.rule}"
+            self._definer.create(request.key, words[:_DESCRIPTION], "", None, records, deadline(context))
+        return convert.lookalikes_to_proto(found, about)
+
+    def FindClusters(  # noqa: N802
+        self, request: pb.FindClustersRequest, context: grpc.ServicerContext
+    ) -> pb.FindClustersResponse:
+        """Who is alike."""
+        previous = clusters.parse(request.previous) if request.previous else None
+        features = request.features or (previous.features if previous else clusters.FEATURES)
+        found = self._studies.clusters(tuple(features), previous, self._framing.current, deadline(context))
+        return convert.clusters_to_proto(*found)
 
     # -- labels ------------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,13 @@
-"""Looks closely at a group of people: what it is like, and what it did beside others.
+"""Looks closely at groups of people: what they are like, what they did beside others, who looks like them.
 
-Either reads what everybody did, which takes seconds and memory where a frame takes milliseconds. So one study is made
-at a time, and who asks for another waits.
+Each study goes through everybody, which takes seconds and memory where a question to a frame takes milliseconds. So one
+is made at a time, and who asks for another waits.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -16,16 +16,19 @@ from onefold.graph.errors import DeadlineExceeded, InvalidInput, Violation
 from onefold.graph.model import Instant
 from onefold.graph.reader import Reader
 from onefold.ml.panel import DAY
-from onefold.segments import effect
+from onefold.segments import clusters, effect
 from onefold.segments.check import Rule
+from onefold.segments.clusters import Clustering
 from onefold.segments.defining import defining
 from onefold.segments.effect import Effect
 from onefold.segments.frame import members
 from onefold.segments.insight import describe
 from onefold.segments.insight.describe import Insight
+from onefold.segments.lookalike import Lookalikes, lookalikes
+from onefold.segments.problems import did_you_mean
 from onefold.segments.tree import HasLabel
 from onefold.service.defined import Definer
-from onefold.service.live_frame import About, LiveFrame
+from onefold.service.live_frame import IDENTITY, About, LiveFrame
 from onefold.service.past import frame_as_of
 
 LOST: Final = "lost"
@@ -88,6 +91,36 @@ class Studies:
                 lost=set(members(frame, Rule(HasLabel(LOST), {}), start)),
                 outside=None if outside is None else set(members(frame, outside, start)),
             )
+
+    def lookalikes(self, rule: Rule, live: LiveFrame, size: int, seconds: float | None) -> tuple[Lookalikes, About]:
+        """The ``size`` people outside who are most like those of whom a rule is true in a frame.
+
+        Raises NotReady where there are too few, DeadlineExceeded.
+        """
+        rules = self._definer.current.catalogue.rules
+        with self._alone(seconds) as reader:
+            with live.asked(reader.left()) as asking:
+                about = asking.about
+                frame = asking.people()
+                inside = set(asking.rows(rule).read_all()["identity"].to_pylist())
+            return lookalikes(inside, frame, about.as_of, defining(rule, rules), size), about
+
+    def clusters(
+        self, features: Sequence[str], previous: Clustering | None, live: LiveFrame, seconds: float | None
+    ) -> tuple[Clustering, About]:
+        """The clusters of a frame by these features, after those of the last time.
+
+        Raises InvalidInput for features that are not there or no numbers, NotReady where there are too few people,
+        DeadlineExceeded.
+        """
+        if odd := sorted(set(features) - live.columns):
+            rule = f"there is no {odd[0]}{did_you_mean(odd[0], live.columns)}"
+            raise InvalidInput([Violation("features", rule)])
+        with self._alone(seconds) as reader:
+            with live.asked(reader.left()) as asking:
+                about = asking.about
+                frame = asking.people(columns=[IDENTITY, *features])
+            return clusters.fit(frame, about.as_of, features, previous), about
 
     @contextmanager
     def _alone(self, seconds: float | None) -> Iterator[Reader]:

@@ -114,6 +114,16 @@ class SegmentServiceStub:
                 request_serializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentRequest.SerializeToString,
                 response_deserializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentResponse.FromString,
                 _registered_method=True)
+        self.FindLookalikes = channel.unary_unary(
+                '/onefold.v1.SegmentService/FindLookalikes',
+                request_serializer=onefold_dot_v1_dot_segment__service__pb2.FindLookalikesRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_segment__service__pb2.FindLookalikesResponse.FromString,
+                _registered_method=True)
+        self.FindClusters = channel.unary_unary(
+                '/onefold.v1.SegmentService/FindClusters',
+                request_serializer=onefold_dot_v1_dot_segment__service__pb2.FindClustersRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_segment__service__pb2.FindClustersResponse.FromString,
+                _registered_method=True)
         self.GetCatalogue = channel.unary_unary(
                 '/onefold.v1.SegmentService/GetCatalogue',
                 request_serializer=onefold_dot_v1_dot_segment__service__pb2.GetCatalogueRequest.SerializeToString,
@@ -287,6 +297,28 @@ class SegmentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindLookalikes(self, request, context):
+        """Ranks those outside a group by how much they look like it, as trees tell that learn the group from the rest. What defines
+        the group, and what says as much, is kept from the trees. `docs/groups.md` tells how.
+
+        Errors: as PreviewSegment, FAILED_PRECONDITION where fewer than 30 people are in or fewer than 100 are not, and
+        INVALID_ARGUMENT for a key to keep them under that is taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindClusters(self, request, context):
+        """Finds people who are alike: how many clusters there are, what sets each apart, and what each is called. Nothing is kept:
+        whoever hands in the clustering of the last time gets the same names for the clusters that are still there.
+
+        Errors: INVALID_ARGUMENT (also for a feature that is not a number), FAILED_PRECONDITION (there is no frame yet; fewer than
+        100 people have all the features; the clustering of the last time can't be read), DEADLINE_EXCEEDED. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCatalogue(self, request, context):
         """Gets the catalogue in force: features, labels, tiers and segments, as YAML.
 
@@ -392,6 +424,16 @@ def add_SegmentServiceServicer_to_server(servicer, server):
                     servicer.MeasureSegment,
                     request_deserializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentRequest.FromString,
                     response_serializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentResponse.SerializeToString,
+            ),
+            'FindLookalikes': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindLookalikes,
+                    request_deserializer=onefold_dot_v1_dot_segment__service__pb2.FindLookalikesRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_segment__service__pb2.FindLookalikesResponse.SerializeToString,
+            ),
+            'FindClusters': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindClusters,
+                    request_deserializer=onefold_dot_v1_dot_segment__service__pb2.FindClustersRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_segment__service__pb2.FindClustersResponse.SerializeToString,
             ),
             'GetCatalogue': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCatalogue,
@@ -818,6 +860,60 @@ class SegmentService:
             '/onefold.v1.SegmentService/MeasureSegment',
             onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentRequest.SerializeToString,
             onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindLookalikes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onefold.v1.SegmentService/FindLookalikes',
+            onefold_dot_v1_dot_segment__service__pb2.FindLookalikesRequest.SerializeToString,
+            onefold_dot_v1_dot_segment__service__pb2.FindLookalikesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindClusters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onefold.v1.SegmentService/FindClusters',
+            onefold_dot_v1_dot_segment__service__pb2.FindClustersRequest.SerializeToString,
+            onefold_dot_v1_dot_segment__service__pb2.FindClustersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -741,6 +741,43 @@ def segment_measure(
         commands.measure(channel, group, others, start, days, json)
 
 
+@segment_commands.command("lookalike", epilog="Example: onefold segment lookalike best --size 500 --save like_best")
+def segment_lookalike(
+    key: MaybeSegmentKey = "",
+    rule: RuleText = "",
+    size: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 1_000,
+    save: Annotated[str, typer.Option(metavar="NEW", help="Keep them as a new segment, a list.")] = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Find those who look most like a group without being in it, and say how well that can be told."""
+    from onefold.service.cli import segments as commands
+
+    group = commands.group_of(key, rule)
+    with _service(address) as (channel, _):
+        commands.lookalike(channel, group, size, save, json)
+
+
+@segment_commands.command("clusters", epilog="Example: onefold segment clusters --keep clusters.json")
+def segment_clusters(
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="A number to cluster by. May be repeated. Default: how recent, often, much."),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Goes on from the clusters in it, and leaves the new ones."),
+    ] = None,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Find people who are alike: how many kinds of them there are, and what sets each apart."""
+    from onefold.service.cli import segments as commands
+
+    with _service(address) as (channel, _):
+        commands.clusters(channel, feature or [], keep, json)
+
+
 @app.command(epilog="Example: onefold insight about_to_leave --page report")
 def insight(
     key: MaybeSegmentKey = "",

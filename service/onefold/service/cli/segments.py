@@ -206,6 +206,64 @@ def measure(
     out.print(table)
 
 
+def lookalike(channel: grpc.Channel, group: pb.Group, size: int, key: str, as_json: bool) -> None:
+    """Prints who looks like a group without being in it, and how well that can be said; keeps them as a new segment
+    too, if it is given a key."""
+    with _meant():
+        found = _stub(channel).FindLookalikes(pb.FindLookalikesRequest(group=group, size=size, key=key))
+    if as_json:
+        print(_json(found))
+        return
+    out = terminal.out()
+    out.print(
+        f"[bold]AUC {found.auc:.3f}[/] (95 %: {found.auc_low:.3f} to {found.auc_high:.3f}): "
+        f"{found.group_count:,} people told from {found.rest_count:,}  [dim]{_as_of(found.frame)}[/]",
+        soft_wrap=True,
+    )
+    for warning in found.warnings:
+        out.print(f"[yellow]![/] {escape(warning)}", soft_wrap=True)
+    table = terminal.table(["what tells them", "gain", "group", "rest"])
+    for each in found.telling:
+        sides = [f"{value:,.2f}" if known else "?" for value, known in _sides(each)]
+        table.add_row(escape(each.term), f"{each.gain:.0%}", *sides)
+    out.print(table)
+    if found.excluded:
+        out.print(f"[dim]not shown to the trees:[/] {escape(', '.join(sorted(found.excluded)))}", soft_wrap=True)
+    if key:
+        out.print(f"{len(found.lookalikes):,} people are in [bold]{escape(key)}[/]")
+        return
+    for one in found.lookalikes:
+        out.print(f"{one.identity}  {one.likeness:.2f}")
+
+
+def _sides(telling: pb.FindLookalikesResponse.Telling) -> Iterator[tuple[float, bool]]:
+    yield telling.of_group, telling.HasField("of_group")
+    yield telling.of_rest, telling.HasField("of_rest")
+
+
+def clusters(channel: grpc.Channel, features: Sequence[str], file: Path | None, as_json: bool) -> None:
+    """Prints who is alike, and why there are so many clusters. With a file, goes on from the clustering in it, if it is
+    there, and leaves the new one there."""
+    previous = file.read_text("utf-8") if file is not None and file.exists() else ""
+    with _meant():
+        found = _stub(channel).FindClusters(pb.FindClustersRequest(features=features, previous=previous))
+    if file is not None:
+        file.write_text(found.clustering, "utf-8")
+    if as_json:
+        print(_json(found))
+        return
+    out = terminal.out()
+    for each in found.clusters:
+        out.print(f"[bold]{escape(each.name)}[/]: {escape(each.words)}", soft_wrap=True)
+    if found.unknown_count:
+        out.print(f"{found.unknown_count:,} are in none: not all features are known of them")
+    table = terminal.table(["clusters", "silhouette", "agreement", "smallest"])
+    for tried in found.tried:
+        table.add_row(f"{tried.clusters}", f"{tried.silhouette:.2f}", f"{tried.agreement:.2f}", f"{tried.smallest:,}")
+    out.print(table)
+    out.print(escape(found.why), soft_wrap=True)
+
+
 def watch(channel: grpc.Channel, segments: Sequence[str], after: int | None, as_json: bool) -> None:
     """Prints who comes and who goes, until it is interrupted. Raises what the service says, if it does not pass."""
     console = terminal.out()

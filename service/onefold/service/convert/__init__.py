@@ -11,6 +11,7 @@ from onefold.service.convert.decisions import (
     stretch_to_proto,
 )
 from onefold.service.convert.fingerprint import fingerprint
+from onefold.service.convert.groups import clusters_to_proto, lookalikes_to_proto
 from onefold.service.convert.identities import (
     found_to_proto,
     graph_to_proto,
@@ -53,6 +54,7 @@ from onefold.service.convert.values import (
 __all__ = [
     "block_to_proto",
     "churn_to_proto",
+    "clusters_to_proto",
     "date_to_proto",
     "decision_to_proto",
     "effect_to_proto",
@@ -63,6 +65,7 @@ __all__ = [
     "frame_to_proto",
     "graph_to_proto",
     "insight_to_proto",
+    "lookalikes_to_proto",
     "membership_to_proto",
     "model_to_proto",
     "money_to_proto",
