@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from onefold.graph import columns, people
 from onefold.graph.model import Instant
@@ -13,7 +12,6 @@ from onefold.graph.segments import listed
 from onefold.segments import features
 from onefold.segments.columns import PREDICTIONS
 from onefold.segments.frame import evaluated
-from onefold.segments.query import query
 from onefold.service.defined import Defined
 
 
@@ -37,17 +35,7 @@ def frame_as_of(reader: Reader, defined: Defined, as_of: Instant) -> pa.Table:
 
 
 def _there(everybody: pa.Table, orders: pa.Table, events: pa.Table, as_of: Instant) -> pa.Table:
-    tables = {
-        "everybody": everybody,
-        "orders": orders.select(["identity"]),
-        "events": events.select(["identity"]),
-    }
-    return query(_THERE, tables, {"as_of": as_of}).cast(everybody.schema)
-
-
-_THERE: Final = """
-    SELECT * FROM everybody
-    WHERE epoch_ms(created_at) < $as_of
-        OR identity IN (SELECT identity FROM orders)
-        OR identity IN (SELECT identity FROM events)
-"""
+    doers = pa.chunked_array([*orders["identity"].chunks, *events["identity"].chunks], pa.string())
+    did = pc.is_in(everybody["identity"], value_set=pc.unique(doers))
+    known = pc.less(everybody["created_at"].cast(pa.int64()), as_of)
+    return everybody.filter(pc.or_(did, known))
