@@ -187,11 +187,17 @@ def test_clusters_keep_their_names_from_one_time_to_the_next(shop: Client) -> No
     ],
 )
 def test_what_makes_no_sense_is_refused_in_words(
-    shop: Client, request_: object, code: grpc.StatusCode, words: str
+    shop: Client,
+    request_: pb.DescribeSegmentRequest | pb.MeasureSegmentRequest,
+    code: grpc.StatusCode,
+    words: str,
 ) -> None:
-    describes = isinstance(request_, pb.DescribeSegmentRequest)
-    call = shop.segment.DescribeSegment if describes else shop.segment.MeasureSegment
-    found, said = refused(lambda: call(request_))
+    def call() -> object:
+        if isinstance(request_, pb.DescribeSegmentRequest):
+            return shop.segment.DescribeSegment(request_)
+        return shop.segment.MeasureSegment(request_)
+
+    found, said = refused(call)
     assert found is code
     assert words in said
 

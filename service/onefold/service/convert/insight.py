@@ -11,7 +11,6 @@ from dataclasses import fields
 from types import UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from onefold.segments.effect import Effect
@@ -109,7 +108,8 @@ def _read(type_: Any, message: Message) -> dict[str, Any]:
     }
 
 
-def _value(hint: Any, field: FieldDescriptor, message: Message) -> Any:
+def _value(hint: Any, field: Any, message: Message) -> Any:
+    """Of a field, by its descriptor, what a type hint says it is."""
     found = getattr(message, field.name)
     if isinstance(hint, UnionType):  # of something and None
         if not (found if field.is_repeated else message.HasField(field.name)):
