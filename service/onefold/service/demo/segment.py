@@ -17,23 +17,28 @@ from onefold.service.client import error_of
 from onefold.v1 import identity_pb2, segment_service_pb2_grpc
 from onefold.v1 import segment_service_pb2 as pb
 
-SEGMENT: Final = "worth_winning_back"
-"""Of the catalogue that comes with Onefold."""
+SEGMENT: Final = pb.Segment(
+    key="slipping_away",
+    description="Has stopped buying, spent more than most, and hardly looks in any more",
+    owner="crm",
+    rule='(has_label("at_risk") || has_label("lost")) && monetary_score >= 4 && count_events("page_view", 90d) < 3',
+)
+"""It counts events as nothing else does, so that everybody is looked at anew for it: the first frame that can be asked
+for it has all that was written before."""
 
 _PATIENCE_SECONDS: Final = 300.0
-_QUIET_SECONDS: Final = 4.0
 _INDICES: Final = 3
 
 
-def tell(say: Callable[[str], None], channel: grpc.Channel, people: int) -> None:
-    """Tells of the segment, once the frame knows all these people. Raises what the service answers."""
+def tell(say: Callable[[str], None], channel: grpc.Channel) -> None:
+    """Makes the segment and tells of it. Raises what the service answers, and DeadlineExceeded."""
     stub = segment_service_pb2_grpc.SegmentServiceStub(channel)
-    group = pb.Group(segment=SEGMENT)
+    group = pb.Group(segment=SEGMENT.key)
     try:
-        _wait_for_frame(stub, people)
-        say(_rule(stub.GetSegment(pb.GetSegmentRequest(key=SEGMENT), timeout=30)))
-        preview = stub.PreviewSegment(pb.PreviewSegmentRequest(group=group, example_count=1), timeout=30)
-        say(_preview(preview))
+        made = stub.CreateSegment(pb.CreateSegmentRequest(segment=SEGMENT), timeout=30)
+        say(f"{made.key}: {made.rule}")
+        preview = _preview(stub, pb.PreviewSegmentRequest(group=group, example_count=1))
+        say(_counted(preview))
         if not preview.examples:
             return
         subject = identity_pb2.Subject(identity=preview.examples[0])
@@ -82,38 +87,24 @@ def _distance(share: Share) -> float:
     return max(share.tgi.low - 100, 100 - share.tgi.high)
 
 
-def _wait_for_frame(stub: segment_service_pb2_grpc.SegmentServiceStub, people: int) -> None:
-    """Returns when a frame has everybody and has been left alone for a while: nobody waits to be brought up to date."""
+def _preview(
+    stub: segment_service_pb2_grpc.SegmentServiceStub, request: pb.PreviewSegmentRequest
+) -> pb.PreviewSegmentResponse:
+    """Who is in, as soon as a frame can say it."""
     end = time.monotonic() + _PATIENCE_SECONDS
-    last, since = "", time.monotonic()
     while time.monotonic() < end:
-        frame = _frame(stub)
-        if frame.id != last:
-            last, since = frame.id, time.monotonic()
-        elif frame.person_count == people and time.monotonic() - since >= _QUIET_SECONDS:
-            return
-        time.sleep(0.2)
-    raise DeadlineExceeded("the segments were not brought up to date in time")
+        try:
+            found: pb.PreviewSegmentResponse = stub.PreviewSegment(request, timeout=30)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+            time.sleep(0.2)
+        else:
+            return found
+    raise DeadlineExceeded("the segment was not counted in time")
 
 
-def _frame(stub: segment_service_pb2_grpc.SegmentServiceStub) -> pb.Frame:
-    """The current frame; an empty one before the first."""
-    try:
-        preview: pb.PreviewSegmentResponse = stub.PreviewSegment(
-            pb.PreviewSegmentRequest(group=pb.Group(segment=SEGMENT)), timeout=30
-        )
-    except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
-            return pb.Frame()
-        raise
-    return preview.frame
-
-
-def _rule(segment: pb.Segment) -> str:
-    return f"{segment.key}: {segment.description}. {segment.rule}"
-
-
-def _preview(preview: pb.PreviewSegmentResponse) -> str:
+def _counted(preview: pb.PreviewSegmentResponse) -> str:
     return (
         f"{preview.member_count:,} of {preview.frame.person_count:,} people are in ({preview.share:.1%}), "
         f"{preview.unknown_count:,} are left open for what is not known; counted in {preview.elapsed_ms:.0f} ms"

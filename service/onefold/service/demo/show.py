@@ -47,11 +47,6 @@ CALL () {
 RETURN record, identity
 """
 
-PEOPLE: Final = """
-MATCH (i:Identity) WHERE i.merged_into IS NULL AND i.erased_at IS NULL AND NOT i.anonymous
-RETURN count(i) AS people
-"""
-
 MERGES: Final = "MATCH (d:Decision) WHERE d.kind = 'MERGED' RETURN count(d) AS merges"
 
 BACKFILLED: Final = """
@@ -114,8 +109,8 @@ def _chapters(teller: _Teller, service: ServiceProcess, channel: grpc.Channel, p
         teller.console.print()
         profile = profiles.get(channel, parse_subject(made.cast.star))
         profiles.render(profile, profiles.curve(channel, profile), teller.console)
-    with teller.chapter("One segment: who has stopped buying, and was worth much"), _graph(service) as graph:
-        segment.tell(teller.say, channel, graph.run(PEOPLE).single(strict=True)["people"])
+    with teller.chapter("One segment: who has stopped buying, and was worth much"):
+        segment.tell(teller.say, channel)
     return made.cast.star
 
 
