@@ -63,7 +63,7 @@ def shop(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
             assert not any(result.HasField("status") for result in done)
         make.ingest(shop, make.order("shop:last", of="web:1", placed=make.NOW, pounds=20))
         shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=pb.Segment(key="mailed", rule=MAILED)))
-        # It counts events as nothing else does: the first frame that can be asked for it was made anew from all of this.
+        # It counts events as nothing else does: the first frame that can be asked for it was made anew from all this.
         visits = pb.Segment(key="visitors", rule='count_events("page_view", 3d) >= 1')
         shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=visits))
         until(lambda: is_counted(shop, visits.rule))

@@ -42,7 +42,7 @@ def tell(say: Callable[[str], None], channel: grpc.Channel) -> None:
         if not preview.examples:
             return
         subject = identity_pb2.Subject(identity=preview.examples[0])
-        for line in _reason(stub.CheckMembership(pb.CheckMembershipRequest(group=group, subject=subject), timeout=30)):
+        for line in _reason(_membership(stub, pb.CheckMembershipRequest(group=group, subject=subject))):
             say(line)
         answer = stub.DescribeSegment(pb.DescribeSegmentRequest(group=group), timeout=120)
     except grpc.RpcError as error:
@@ -102,6 +102,19 @@ def _preview(
         else:
             return found
     raise DeadlineExceeded("the segment was not counted in time")
+
+
+def _membership(
+    stub: segment_service_pb2_grpc.SegmentServiceStub, request: pb.CheckMembershipRequest
+) -> pb.CheckMembershipResponse:
+    """Why somebody is in, as soon as their identity says so: a frame is asked before it is written to identities."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < end:
+        found: pb.CheckMembershipResponse = stub.CheckMembership(request, timeout=30)
+        if found.truth == pb.TRUTH_TRUE:
+            return found
+        time.sleep(0.2)
+    raise DeadlineExceeded("the segment was not written in time")
 
 
 def _counted(preview: pb.PreviewSegmentResponse) -> str:
