@@ -49,7 +49,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert re.findall(r"^\d  ", done.stdout, re.MULTILINE) == [f"{n}  " for n in range(1, 8)]
+    assert re.findall(r"^\d  ", done.stdout, re.MULTILINE) == [f"{n}  " for n in range(1, 9)]
     found = re.search(r"precision (\S+), recall (\S+),", done.stdout)
     assert found is not None
     assert float(found[1]) > 0.97
@@ -57,4 +57,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert "never one (mother signed up with her daughter's email" in done.stdout
     assert re.search(r"^ +AUC +0\.\d{4} +0\.\d{4}", done.stdout, re.MULTILINE)
     assert "Risk of churn" in done.stdout
+    assert re.search(r"[1-9]\d* of \d+ people are in", done.stdout)
+    assert re.search(r"Why \S+ is in:\n +true +has_label", done.stdout)
+    assert re.search(r"of buyers bought on a second day \(\d+% to \d+%\), of everybody \d+%", done.stdout)
     assert not list(scratch.iterdir())

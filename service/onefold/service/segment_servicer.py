@@ -15,7 +15,7 @@ from onefold.graph.model import Instant
 from onefold.graph.page import place_of, size_of, token_of
 from onefold.graph.reader import Reader
 from onefold.graph.segments import anchors
-from onefold.segments import data
+from onefold.segments import clusters, data
 from onefold.segments.catalogue import Catalogue, Label, Status
 from onefold.segments.check import Rule
 from onefold.segments.evaluate import explain
@@ -30,12 +30,18 @@ from onefold.service.feed import Feed
 from onefold.service.framing import Framing
 from onefold.service.interceptors import deadline
 from onefold.service.live_frame import About
+from onefold.service.studies import Studies
 from onefold.v1 import segment_service_pb2 as pb
 from onefold.v1 import segment_service_pb2_grpc
 
 _IDS_A_MESSAGE: Final = 1_000
 _FIELDS: Final = ("description", "owner", "rule", "records")
 _HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+_LOOKALIKES: Final = 1_000
+_DESCRIPTION: Final = 2_000
+_TOLD: Final = 20
+"""Values, products, pairs, paths and words that an insight tells unless another number is asked for."""
 
 _FORMATS: Final[dict[int, exporting.Written]] = {
     pb.EXPORT_FORMAT_CSV: exporting.csv_lines,
@@ -60,6 +66,7 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         self._framing = framing
         self._feed = feed
         self._clock = clock
+        self._studies = Studies(reader, definer, clock)
 
     # -- definitions -----------------------------------------------------------------------------------------------
 
@@ -256,6 +263,55 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
             for piece in _FORMATS[request.format](rows):
                 yield pb.ExportSegmentResponse(data=piece)
 
+    # -- what they are like ------------------------------------------------------------------------------------------
+
+    def DescribeSegment(  # noqa: N802
+        self, request: pb.DescribeSegmentRequest, context: grpc.ServicerContext
+    ) -> pb.DescribeSegmentResponse:
+        """What the members are like, beside everybody."""
+        rule = self._rule(request.group)
+        most = request.most or _TOLD
+        found = self._studies.describe(rule, self._framing.current, most, deadline(context))
+        return convert.insight_to_proto(*found)
+
+    def MeasureSegment(  # noqa: N802
+        self, request: pb.MeasureSegmentRequest, context: grpc.ServicerContext
+    ) -> pb.MeasureSegmentResponse:
+        """What the members did, beside comparable people."""
+        rule = self._rule(request.group)
+        outside = self._rule(request.outside, "outside") if request.HasField("outside") else None
+        about = self._framing.current.about
+        start = about.as_of - request.days * _DAY_MS
+        if request.HasField("start_time"):
+            start = convert.parse_timestamp(request.start_time)
+        found = self._studies.measure(rule, outside, start, request.days, deadline(context))
+        return convert.effect_to_proto(found, about)
+
+    def FindLookalikes(  # noqa: N802
+        self, request: pb.FindLookalikesRequest, context: grpc.ServicerContext
+    ) -> pb.FindLookalikesResponse:
+        """Who looks like the members."""
+        rule = self._rule(request.group)
+        size = request.size or _LOOKALIKES
+        found, about = self._studies.lookalikes(rule, self._framing.current, size, deadline(context))
+        if request.key:
+            ids = found.ranking["identity"].to_pylist()
+            records = anchors(self._reader.within(deadline(context)), ids)
+            words = f"The {len(ids):,} people who look most like {request.group.segment or request.group.rule}"
+            self._definer.create(request.key, words[:_DESCRIPTION], "", None, records, deadline(context))
+        return convert.lookalikes_to_proto(found, about)
+
+    def FindClusters(  # noqa: N802
+        self, request: pb.FindClustersRequest, context: grpc.ServicerContext
+    ) -> pb.FindClustersResponse:
+        """Who is alike."""
+        previous = clusters.parse(request.previous) if request.previous else None
+        features = request.features or (previous.features if previous else clusters.FEATURES)
+        found = self._studies.clusters(tuple(features), previous, self._framing.current, deadline(context))
+        return convert.clusters_to_proto(*found)
+
+    # -- labels ------------------------------------------------------------------------------------------------------
+
     def ListLabels(self, request: pb.ListLabelsRequest, context: grpc.ServicerContext) -> pb.ListLabelsResponse:  # noqa: N802
         """The labels, counted."""
         seconds = deadline(context)
@@ -291,10 +347,10 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
             pass  # no frame knows it yet, or it makes no sense any more
         return message
 
-    def _rule(self, group: pb.Group) -> Rule:
+    def _rule(self, group: pb.Group, field: str = "group") -> Rule:
         now = self._definer.current
         if group.WhichOneof("group") == "rule":
-            return now.check(group.rule, "group.rule")
+            return now.check(group.rule, f"{field}.rule")
         if group.segment not in now.catalogue.segments:
             now = self._definer.look()  # another replica may have made it just now
         return now.segment(group.segment).rule or _listed(group.segment)

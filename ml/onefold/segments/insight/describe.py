@@ -16,6 +16,9 @@ from onefold.segments.insight.intervals import FEW, confidence_for
 EVENT_PROPERTIES: Final = ("device_type", "os", "rating", "text")
 """The free properties of events that insight reads."""
 
+COLUMNS: Final = frozenset({"identity", "labels", *(each.column for each in shares.dimensions() if each.column)})
+"""The columns of a frame that insight reads, as far as they are there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:

@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from onefold.v1 import identity_pb2 as _identity_pb2
+from onefold.v1 import insight_pb2 as _insight_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -1198,6 +1199,586 @@ class ExportSegmentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportSegmentResponse: _TypeAlias = ExportSegmentResponse  # noqa: Y015
+
+@_typing.final
+class DescribeSegmentRequest(_message.Message):
+    """What to describe."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    most: _builtins.int
+    """How many values of a dimension, products, pairs, paths and words to tell at most, 200 at most. Absent: 20."""
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """The segment or the rule."""
+
+    def __init__(
+        self,
+        *,
+        group: Global___Group | None = ...,
+        most: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "most", b"most"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeSegmentRequest: _TypeAlias = DescribeSegmentRequest  # noqa: Y015
+
+@_typing.final
+class DescribeSegmentResponse(_message.Message):
+    """What a group is like."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSIGHT_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def insight(self) -> _insight_pb2.Insight:
+        """What was found. Only what happened before the frame's `as_of_time` counts."""
+
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """Who was looked at."""
+
+    def __init__(
+        self,
+        *,
+        insight: _insight_pb2.Insight | None = ...,
+        frame: Global___Frame | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "insight", b"insight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "insight", b"insight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeSegmentResponse: _TypeAlias = DescribeSegmentResponse  # noqa: Y015
+
+@_typing.final
+class MeasureSegmentRequest(_message.Message):
+    """What to measure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    OUTSIDE_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    """How many days the window has."""
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """The segment or the rule."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the window begins. Absent: so that it ends with the frame."""
+
+    @_builtins.property
+    def outside(self) -> Global___Group:
+        """Whom to hold the group against, such as a hold-out. Absent: all others."""
+
+    def __init__(
+        self,
+        *,
+        group: Global___Group | None = ...,
+        days: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        outside: Global___Group | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "outside", b"outside", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "group", b"group", "outside", b"outside", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureSegmentRequest: _TypeAlias = MeasureSegmentRequest  # noqa: Y015
+
+@_typing.final
+class MeasureSegmentResponse(_message.Message):
+    """What a group did beside comparable people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Outcome(_message.Message):
+        """One thing that was measured."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        PEOPLE_FIELD_NUMBER: _builtins.int
+        OF_GROUP_FIELD_NUMBER: _builtins.int
+        OF_COMPARABLE_FIELD_NUMBER: _builtins.int
+        DIFFERENCE_FIELD_NUMBER: _builtins.int
+        LOW_FIELD_NUMBER: _builtins.int
+        HIGH_FIELD_NUMBER: _builtins.int
+        UNADJUSTED_FIELD_NUMBER: _builtins.int
+        WORDS_FIELD_NUMBER: _builtins.int
+        kind: _builtins.str
+        """`conversion` (share that bought), `repurchase` (share that bought on two days or more), `order_value` (charged per
+        purchase), `spend` (charged less refunded per person) or `return_of_lost` (of those who were lost, the share that
+        bought). Amounts are of the main currency.
+        """
+        people: _builtins.int
+        """How many of the group count for it."""
+        of_group: _builtins.float
+        """What the group came to."""
+        of_comparable: _builtins.float
+        """What comparable people came to."""
+        difference: _builtins.float
+        """The group's less that of comparable people."""
+        low: _builtins.float
+        """The lower end of its 95 % interval."""
+        high: _builtins.float
+        """The upper end."""
+        unadjusted: _builtins.float
+        """The group's less that of everybody outside, comparable or not."""
+        words: _builtins.str
+        """All of it in a sentence."""
+        def __init__(
+            self,
+            *,
+            kind: _builtins.str = ...,
+            people: _builtins.int = ...,
+            of_group: _builtins.float = ...,
+            of_comparable: _builtins.float = ...,
+            difference: _builtins.float = ...,
+            low: _builtins.float = ...,
+            high: _builtins.float = ...,
+            unadjusted: _builtins.float = ...,
+            words: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "high", b"high", "kind", b"kind", "low", b"low", "of_comparable", b"of_comparable", "of_group", b"of_group", "people", b"people", "unadjusted", b"unadjusted", "words", b"words"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Balance(_message.Message):
+        """How alike the two sides are in one figure of before the window."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TERM_FIELD_NUMBER: _builtins.int
+        BEFORE_FIELD_NUMBER: _builtins.int
+        AFTER_FIELD_NUMBER: _builtins.int
+        DEFINES_FIELD_NUMBER: _builtins.int
+        term: _builtins.str
+        """The figure."""
+        before: _builtins.float
+        """The group's mean less that of everybody outside, in standard deviations."""
+        after: _builtins.float
+        """The same of comparable people."""
+        defines: _builtins.bool
+        """Whether it defines the group, so that it could not be made alike."""
+        def __init__(
+            self,
+            *,
+            term: _builtins.str = ...,
+            before: _builtins.float = ...,
+            after: _builtins.float = ...,
+            defines: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "defines", b"defines", "term", b"term"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    GROUP_COUNT_FIELD_NUMBER: _builtins.int
+    MEASURED_COUNT_FIELD_NUMBER: _builtins.int
+    OUTSIDE_COUNT_FIELD_NUMBER: _builtins.int
+    COMPARABLE_COUNT_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    """How many days it had."""
+    group_count: _builtins.int
+    """People who were in the group then."""
+    measured_count: _builtins.int
+    """Of those, who have somebody comparable outside; the figures are of them."""
+    outside_count: _builtins.int
+    """People outside."""
+    comparable_count: _builtins.float
+    """How many people drawn by lot would say as much as those outside do, weighed as they are."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the window began."""
+
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasureSegmentResponse.Outcome]:
+        """What was measured; what there is nobody to measure it on is left out."""
+
+    @_builtins.property
+    def balance(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasureSegmentResponse.Balance]:
+        """How alike the two sides are; what has stayed most different comes first."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to beware of."""
+
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """The newest frame, whose definitions were asked."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        days: _builtins.int = ...,
+        group_count: _builtins.int = ...,
+        measured_count: _builtins.int = ...,
+        outside_count: _builtins.int = ...,
+        comparable_count: _builtins.float = ...,
+        outcomes: _abc.Iterable[Global___MeasureSegmentResponse.Outcome] | None = ...,
+        balance: _abc.Iterable[Global___MeasureSegmentResponse.Balance] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        frame: Global___Frame | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "comparable_count", b"comparable_count", "days", b"days", "frame", b"frame", "group_count", b"group_count", "measured_count", b"measured_count", "outcomes", b"outcomes", "outside_count", b"outside_count", "start_time", b"start_time", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureSegmentResponse: _TypeAlias = MeasureSegmentResponse  # noqa: Y015
+
+@_typing.final
+class FindLookalikesRequest(_message.Message):
+    """Whom to find others like."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """How many to give, 50,000 at most. Absent: 1,000."""
+    key: _builtins.str
+    """The key of a new segment to keep them in, as a list. Absent: they are kept nowhere."""
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """The segment or the rule."""
+
+    def __init__(
+        self,
+        *,
+        group: Global___Group | None = ...,
+        size: _builtins.int = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "key", b"key", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindLookalikesRequest: _TypeAlias = FindLookalikesRequest  # noqa: Y015
+
+@_typing.final
+class FindLookalikesResponse(_message.Message):
+    """Who looks like a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Lookalike(_message.Message):
+        """Somebody who is not in the group."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        IDENTITY_FIELD_NUMBER: _builtins.int
+        LIKENESS_FIELD_NUMBER: _builtins.int
+        identity: _builtins.str
+        """The id of their identity."""
+        likeness: _builtins.float
+        """The share of the group that looks less like the group, 0 to 1: at 0.5 they are as typical as a typical member."""
+        def __init__(
+            self,
+            *,
+            identity: _builtins.str = ...,
+            likeness: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "likeness", b"likeness"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Telling(_message.Message):
+        """A number that tells the group from the rest."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TERM_FIELD_NUMBER: _builtins.int
+        GAIN_FIELD_NUMBER: _builtins.int
+        OF_GROUP_FIELD_NUMBER: _builtins.int
+        OF_REST_FIELD_NUMBER: _builtins.int
+        term: _builtins.str
+        """The feature, with the value for a text."""
+        gain: _builtins.float
+        """Its share of what all numbers together gain the trees, 0 to 1."""
+        of_group: _builtins.float
+        """The group's median; of a yes or no, the share of yes. Absent where it is known of nobody."""
+        of_rest: _builtins.float
+        """Of the rest."""
+        def __init__(
+            self,
+            *,
+            term: _builtins.str = ...,
+            gain: _builtins.float = ...,
+            of_group: _builtins.float | None = ...,
+            of_rest: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_of_group", b"_of_group", "_of_rest", b"_of_rest", "of_group", b"of_group", "of_rest", b"of_rest"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_of_group", b"_of_group", "_of_rest", b"_of_rest", "gain", b"gain", "of_group", b"of_group", "of_rest", b"of_rest", "term", b"term"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__of_group: _TypeAlias = _typing.Literal["of_group"]  # noqa: Y015
+        _WhichOneofArgType__of_group: _TypeAlias = _typing.Literal["_of_group", b"_of_group"]  # noqa: Y015
+        _WhichOneofReturnType__of_rest: _TypeAlias = _typing.Literal["of_rest"]  # noqa: Y015
+        _WhichOneofArgType__of_rest: _TypeAlias = _typing.Literal["_of_rest", b"_of_rest"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__of_group) -> _WhichOneofReturnType__of_group | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__of_rest) -> _WhichOneofReturnType__of_rest | None: ...
+
+    @_typing.final
+    class ExcludedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LOOKALIKES_FIELD_NUMBER: _builtins.int
+    AUC_FIELD_NUMBER: _builtins.int
+    AUC_LOW_FIELD_NUMBER: _builtins.int
+    AUC_HIGH_FIELD_NUMBER: _builtins.int
+    GROUP_COUNT_FIELD_NUMBER: _builtins.int
+    REST_COUNT_FIELD_NUMBER: _builtins.int
+    TELLING_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    auc: _builtins.float
+    """The chance that one of the group scores above one of the rest, neither seen in training; 0.5 is a coin."""
+    auc_low: _builtins.float
+    """The lower end of its 95 % interval."""
+    auc_high: _builtins.float
+    """The upper end."""
+    group_count: _builtins.int
+    """People in the group."""
+    rest_count: _builtins.int
+    """People who are not."""
+    @_builtins.property
+    def lookalikes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindLookalikesResponse.Lookalike]:
+        """The nearest first."""
+
+    @_builtins.property
+    def telling(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindLookalikesResponse.Telling]:
+        """What tells most, first; at most ten."""
+
+    @_builtins.property
+    def excluded(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Features that the trees were not shown, and why."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to beware of."""
+
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """Who was looked at."""
+
+    def __init__(
+        self,
+        *,
+        lookalikes: _abc.Iterable[Global___FindLookalikesResponse.Lookalike] | None = ...,
+        auc: _builtins.float = ...,
+        auc_low: _builtins.float = ...,
+        auc_high: _builtins.float = ...,
+        group_count: _builtins.int = ...,
+        rest_count: _builtins.int = ...,
+        telling: _abc.Iterable[Global___FindLookalikesResponse.Telling] | None = ...,
+        excluded: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        frame: Global___Frame | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auc", b"auc", "auc_high", b"auc_high", "auc_low", b"auc_low", "excluded", b"excluded", "frame", b"frame", "group_count", b"group_count", "lookalikes", b"lookalikes", "rest_count", b"rest_count", "telling", b"telling", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindLookalikesResponse: _TypeAlias = FindLookalikesResponse  # noqa: Y015
+
+@_typing.final
+class FindClustersRequest(_message.Message):
+    """How to find clusters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURES_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    previous: _builtins.str
+    """The `clustering` of the last answer. Absent: all anew."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Numbers of the frame to cluster by. Absent: days since the last order, orders, spend."""
+
+    def __init__(
+        self,
+        *,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+        previous: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "previous", b"previous"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindClustersRequest: _TypeAlias = FindClustersRequest  # noqa: Y015
+
+@_typing.final
+class FindClustersResponse(_message.Message):
+    """What clusters there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Cluster(_message.Message):
+        """People who are alike."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        PEOPLE_FIELD_NUMBER: _builtins.int
+        SHARE_FIELD_NUMBER: _builtins.int
+        WORDS_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        """Stays as long as the cluster stays in place."""
+        name: _builtins.str
+        """What set it apart when it was first found."""
+        people: _builtins.int
+        """How many."""
+        share: _builtins.float
+        """Of those who are in any cluster, 0 to 1."""
+        words: _builtins.str
+        """It in a sentence, with its medians and everybody's."""
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            name: _builtins.str = ...,
+            people: _builtins.int = ...,
+            share: _builtins.float = ...,
+            words: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "name", b"name", "people", b"people", "share", b"share", "words", b"words"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Candidate(_message.Message):
+        """A number of clusters that was tried."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CLUSTERS_FIELD_NUMBER: _builtins.int
+        SILHOUETTE_FIELD_NUMBER: _builtins.int
+        AGREEMENT_FIELD_NUMBER: _builtins.int
+        SMALLEST_FIELD_NUMBER: _builtins.int
+        clusters: _builtins.int
+        """How many."""
+        silhouette: _builtins.float
+        """How much nearer people are to their own cluster than to the next, -1 to 1."""
+        agreement: _builtins.float
+        """How alike two halves of the people divide everybody: 1 is alike, 0 is chance."""
+        smallest: _builtins.int
+        """People in the smallest cluster, of those who were looked at."""
+        def __init__(
+            self,
+            *,
+            clusters: _builtins.int = ...,
+            silhouette: _builtins.float = ...,
+            agreement: _builtins.float = ...,
+            smallest: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "clusters", b"clusters", "silhouette", b"silhouette", "smallest", b"smallest"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    TRIED_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    UNKNOWN_COUNT_FIELD_NUMBER: _builtins.int
+    CLUSTERING_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    why: _builtins.str
+    """Why there are as many as there are."""
+    unknown_count: _builtins.int
+    """People who are in no cluster, as one of the features is not known of them."""
+    clustering: _builtins.str
+    """All of it as JSON, with what is needed to assign people, and to find the same clusters again."""
+    @_builtins.property
+    def clusters(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindClustersResponse.Cluster]:
+        """The largest first."""
+
+    @_builtins.property
+    def tried(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindClustersResponse.Candidate]:
+        """Each number of clusters that was tried."""
+
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """Who was looked at."""
+
+    def __init__(
+        self,
+        *,
+        clusters: _abc.Iterable[Global___FindClustersResponse.Cluster] | None = ...,
+        tried: _abc.Iterable[Global___FindClustersResponse.Candidate] | None = ...,
+        why: _builtins.str = ...,
+        unknown_count: _builtins.int = ...,
+        clustering: _builtins.str = ...,
+        frame: Global___Frame | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clustering", b"clustering", "clusters", b"clusters", "frame", b"frame", "tried", b"tried", "unknown_count", b"unknown_count", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindClustersResponse: _TypeAlias = FindClustersResponse  # noqa: Y015
 
 @_typing.final
 class GetCatalogueRequest(_message.Message):

@@ -104,6 +104,26 @@ class SegmentServiceStub:
                 request_serializer=onefold_dot_v1_dot_segment__service__pb2.ExportSegmentRequest.SerializeToString,
                 response_deserializer=onefold_dot_v1_dot_segment__service__pb2.ExportSegmentResponse.FromString,
                 _registered_method=True)
+        self.DescribeSegment = channel.unary_unary(
+                '/onefold.v1.SegmentService/DescribeSegment',
+                request_serializer=onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentResponse.FromString,
+                _registered_method=True)
+        self.MeasureSegment = channel.unary_unary(
+                '/onefold.v1.SegmentService/MeasureSegment',
+                request_serializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentResponse.FromString,
+                _registered_method=True)
+        self.FindLookalikes = channel.unary_unary(
+                '/onefold.v1.SegmentService/FindLookalikes',
+                request_serializer=onefold_dot_v1_dot_segment__service__pb2.FindLookalikesRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_segment__service__pb2.FindLookalikesResponse.FromString,
+                _registered_method=True)
+        self.FindClusters = channel.unary_unary(
+                '/onefold.v1.SegmentService/FindClusters',
+                request_serializer=onefold_dot_v1_dot_segment__service__pb2.FindClustersRequest.SerializeToString,
+                response_deserializer=onefold_dot_v1_dot_segment__service__pb2.FindClustersResponse.FromString,
+                _registered_method=True)
         self.GetCatalogue = channel.unary_unary(
                 '/onefold.v1.SegmentService/GetCatalogue',
                 request_serializer=onefold_dot_v1_dot_segment__service__pb2.GetCatalogueRequest.SerializeToString,
@@ -254,6 +274,51 @@ class SegmentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeSegment(self, request, context):
+        """Tells what a group is like beside everybody: who they are, when they come, how they decide, buy and write, and how sure
+        each figure is. It reads everybody's orders and events, so it takes seconds where PreviewSegment takes milliseconds, and
+        is done for one caller at a time.
+
+        Errors: as PreviewSegment, and INVALID_ARGUMENT for a group of nobody. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MeasureSegment(self, request, context):
+        """Measures what a group did within a window that is over, beside comparable people outside: conversion, repurchase, order
+        value, spend, and the return of the lost. Who is in the group is whom its rule was true of when the window began, by what
+        was known then; what was predicted then is not known any more. It takes about as long as DescribeSegment.
+
+        Errors: as PreviewSegment, INVALID_ARGUMENT (also for a window that is not over yet), and FAILED_PRECONDITION where fewer
+        than 30 people are on either side, or nobody outside is comparable. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindLookalikes(self, request, context):
+        """Ranks those outside a group by how much they look like it, as trees tell that learn the group from the rest. What defines
+        the group, and what says as much, is kept from the trees. `docs/groups.md` tells how.
+
+        Errors: as PreviewSegment, FAILED_PRECONDITION where fewer than 30 people are in or fewer than 100 are not, and
+        INVALID_ARGUMENT for a key to keep them under that is taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindClusters(self, request, context):
+        """Finds people who are alike: how many clusters there are, what sets each apart, and what each is called. Nothing is kept:
+        whoever hands in the clustering of the last time gets the same names for the clusters that are still there.
+
+        Errors: INVALID_ARGUMENT (also for a feature that is not a number), FAILED_PRECONDITION (there is no frame yet; fewer than
+        100 people have all the features; the clustering of the last time can't be read), DEADLINE_EXCEEDED. Reads only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCatalogue(self, request, context):
         """Gets the catalogue in force: features, labels, tiers and segments, as YAML.
 
@@ -349,6 +414,26 @@ def add_SegmentServiceServicer_to_server(servicer, server):
                     servicer.ExportSegment,
                     request_deserializer=onefold_dot_v1_dot_segment__service__pb2.ExportSegmentRequest.FromString,
                     response_serializer=onefold_dot_v1_dot_segment__service__pb2.ExportSegmentResponse.SerializeToString,
+            ),
+            'DescribeSegment': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeSegment,
+                    request_deserializer=onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentResponse.SerializeToString,
+            ),
+            'MeasureSegment': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureSegment,
+                    request_deserializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentResponse.SerializeToString,
+            ),
+            'FindLookalikes': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindLookalikes,
+                    request_deserializer=onefold_dot_v1_dot_segment__service__pb2.FindLookalikesRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_segment__service__pb2.FindLookalikesResponse.SerializeToString,
+            ),
+            'FindClusters': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindClusters,
+                    request_deserializer=onefold_dot_v1_dot_segment__service__pb2.FindClustersRequest.FromString,
+                    response_serializer=onefold_dot_v1_dot_segment__service__pb2.FindClustersResponse.SerializeToString,
             ),
             'GetCatalogue': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCatalogue,
@@ -721,6 +806,114 @@ class SegmentService:
             '/onefold.v1.SegmentService/ExportSegment',
             onefold_dot_v1_dot_segment__service__pb2.ExportSegmentRequest.SerializeToString,
             onefold_dot_v1_dot_segment__service__pb2.ExportSegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeSegment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onefold.v1.SegmentService/DescribeSegment',
+            onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentRequest.SerializeToString,
+            onefold_dot_v1_dot_segment__service__pb2.DescribeSegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureSegment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onefold.v1.SegmentService/MeasureSegment',
+            onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentRequest.SerializeToString,
+            onefold_dot_v1_dot_segment__service__pb2.MeasureSegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindLookalikes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onefold.v1.SegmentService/FindLookalikes',
+            onefold_dot_v1_dot_segment__service__pb2.FindLookalikesRequest.SerializeToString,
+            onefold_dot_v1_dot_segment__service__pb2.FindLookalikesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindClusters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onefold.v1.SegmentService/FindClusters',
+            onefold_dot_v1_dot_segment__service__pb2.FindClustersRequest.SerializeToString,
+            onefold_dot_v1_dot_segment__service__pb2.FindClustersResponse.FromString,
             options,
             channel_credentials,
             insecure,

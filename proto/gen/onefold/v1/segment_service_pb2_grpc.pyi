@@ -112,6 +112,35 @@ class SegmentServiceStub:
 
     Errors: as PreviewSegment. Reads only.
     """
+    DescribeSegment: _grpc.UnaryUnaryMultiCallable[_segment_service_pb2.DescribeSegmentRequest, _segment_service_pb2.DescribeSegmentResponse]
+    """Tells what a group is like beside everybody: who they are, when they come, how they decide, buy and write, and how sure
+    each figure is. It reads everybody's orders and events, so it takes seconds where PreviewSegment takes milliseconds, and
+    is done for one caller at a time.
+
+    Errors: as PreviewSegment, and INVALID_ARGUMENT for a group of nobody. Reads only.
+    """
+    MeasureSegment: _grpc.UnaryUnaryMultiCallable[_segment_service_pb2.MeasureSegmentRequest, _segment_service_pb2.MeasureSegmentResponse]
+    """Measures what a group did within a window that is over, beside comparable people outside: conversion, repurchase, order
+    value, spend, and the return of the lost. Who is in the group is whom its rule was true of when the window began, by what
+    was known then; what was predicted then is not known any more. It takes about as long as DescribeSegment.
+
+    Errors: as PreviewSegment, INVALID_ARGUMENT (also for a window that is not over yet), and FAILED_PRECONDITION where fewer
+    than 30 people are on either side, or nobody outside is comparable. Reads only.
+    """
+    FindLookalikes: _grpc.UnaryUnaryMultiCallable[_segment_service_pb2.FindLookalikesRequest, _segment_service_pb2.FindLookalikesResponse]
+    """Ranks those outside a group by how much they look like it, as trees tell that learn the group from the rest. What defines
+    the group, and what says as much, is kept from the trees. `docs/groups.md` tells how.
+
+    Errors: as PreviewSegment, FAILED_PRECONDITION where fewer than 30 people are in or fewer than 100 are not, and
+    INVALID_ARGUMENT for a key to keep them under that is taken.
+    """
+    FindClusters: _grpc.UnaryUnaryMultiCallable[_segment_service_pb2.FindClustersRequest, _segment_service_pb2.FindClustersResponse]
+    """Finds people who are alike: how many clusters there are, what sets each apart, and what each is called. Nothing is kept:
+    whoever hands in the clustering of the last time gets the same names for the clusters that are still there.
+
+    Errors: INVALID_ARGUMENT (also for a feature that is not a number), FAILED_PRECONDITION (there is no frame yet; fewer than
+    100 people have all the features; the clustering of the last time can't be read), DEADLINE_EXCEEDED. Reads only.
+    """
     GetCatalogue: _grpc.UnaryUnaryMultiCallable[_segment_service_pb2.GetCatalogueRequest, _segment_service_pb2.Catalogue]
     """Gets the catalogue in force: features, labels, tiers and segments, as YAML.
 
@@ -211,6 +240,35 @@ class SegmentServiceAsyncStub(SegmentServiceStub):
     """Streams a file of who is in, in pieces, all from one frame.
 
     Errors: as PreviewSegment. Reads only.
+    """
+    DescribeSegment: _aio.UnaryUnaryMultiCallable[_segment_service_pb2.DescribeSegmentRequest, _segment_service_pb2.DescribeSegmentResponse]  # type: ignore[assignment]
+    """Tells what a group is like beside everybody: who they are, when they come, how they decide, buy and write, and how sure
+    each figure is. It reads everybody's orders and events, so it takes seconds where PreviewSegment takes milliseconds, and
+    is done for one caller at a time.
+
+    Errors: as PreviewSegment, and INVALID_ARGUMENT for a group of nobody. Reads only.
+    """
+    MeasureSegment: _aio.UnaryUnaryMultiCallable[_segment_service_pb2.MeasureSegmentRequest, _segment_service_pb2.MeasureSegmentResponse]  # type: ignore[assignment]
+    """Measures what a group did within a window that is over, beside comparable people outside: conversion, repurchase, order
+    value, spend, and the return of the lost. Who is in the group is whom its rule was true of when the window began, by what
+    was known then; what was predicted then is not known any more. It takes about as long as DescribeSegment.
+
+    Errors: as PreviewSegment, INVALID_ARGUMENT (also for a window that is not over yet), and FAILED_PRECONDITION where fewer
+    than 30 people are on either side, or nobody outside is comparable. Reads only.
+    """
+    FindLookalikes: _aio.UnaryUnaryMultiCallable[_segment_service_pb2.FindLookalikesRequest, _segment_service_pb2.FindLookalikesResponse]  # type: ignore[assignment]
+    """Ranks those outside a group by how much they look like it, as trees tell that learn the group from the rest. What defines
+    the group, and what says as much, is kept from the trees. `docs/groups.md` tells how.
+
+    Errors: as PreviewSegment, FAILED_PRECONDITION where fewer than 30 people are in or fewer than 100 are not, and
+    INVALID_ARGUMENT for a key to keep them under that is taken.
+    """
+    FindClusters: _aio.UnaryUnaryMultiCallable[_segment_service_pb2.FindClustersRequest, _segment_service_pb2.FindClustersResponse]  # type: ignore[assignment]
+    """Finds people who are alike: how many clusters there are, what sets each apart, and what each is called. Nothing is kept:
+    whoever hands in the clustering of the last time gets the same names for the clusters that are still there.
+
+    Errors: INVALID_ARGUMENT (also for a feature that is not a number), FAILED_PRECONDITION (there is no frame yet; fewer than
+    100 people have all the features; the clustering of the last time can't be read), DEADLINE_EXCEEDED. Reads only.
     """
     GetCatalogue: _aio.UnaryUnaryMultiCallable[_segment_service_pb2.GetCatalogueRequest, _segment_service_pb2.Catalogue]  # type: ignore[assignment]
     """Gets the catalogue in force: features, labels, tiers and segments, as YAML.
@@ -386,6 +444,59 @@ class SegmentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams a file of who is in, in pieces, all from one frame.
 
         Errors: as PreviewSegment. Reads only.
+        """
+
+    @_abc_1.abstractmethod
+    def DescribeSegment(
+        self,
+        request: _segment_service_pb2.DescribeSegmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_segment_service_pb2.DescribeSegmentResponse, _abc.Awaitable[_segment_service_pb2.DescribeSegmentResponse]]:
+        """Tells what a group is like beside everybody: who they are, when they come, how they decide, buy and write, and how sure
+        each figure is. It reads everybody's orders and events, so it takes seconds where PreviewSegment takes milliseconds, and
+        is done for one caller at a time.
+
+        Errors: as PreviewSegment, and INVALID_ARGUMENT for a group of nobody. Reads only.
+        """
+
+    @_abc_1.abstractmethod
+    def MeasureSegment(
+        self,
+        request: _segment_service_pb2.MeasureSegmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_segment_service_pb2.MeasureSegmentResponse, _abc.Awaitable[_segment_service_pb2.MeasureSegmentResponse]]:
+        """Measures what a group did within a window that is over, beside comparable people outside: conversion, repurchase, order
+        value, spend, and the return of the lost. Who is in the group is whom its rule was true of when the window began, by what
+        was known then; what was predicted then is not known any more. It takes about as long as DescribeSegment.
+
+        Errors: as PreviewSegment, INVALID_ARGUMENT (also for a window that is not over yet), and FAILED_PRECONDITION where fewer
+        than 30 people are on either side, or nobody outside is comparable. Reads only.
+        """
+
+    @_abc_1.abstractmethod
+    def FindLookalikes(
+        self,
+        request: _segment_service_pb2.FindLookalikesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_segment_service_pb2.FindLookalikesResponse, _abc.Awaitable[_segment_service_pb2.FindLookalikesResponse]]:
+        """Ranks those outside a group by how much they look like it, as trees tell that learn the group from the rest. What defines
+        the group, and what says as much, is kept from the trees. `docs/groups.md` tells how.
+
+        Errors: as PreviewSegment, FAILED_PRECONDITION where fewer than 30 people are in or fewer than 100 are not, and
+        INVALID_ARGUMENT for a key to keep them under that is taken.
+        """
+
+    @_abc_1.abstractmethod
+    def FindClusters(
+        self,
+        request: _segment_service_pb2.FindClustersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_segment_service_pb2.FindClustersResponse, _abc.Awaitable[_segment_service_pb2.FindClustersResponse]]:
+        """Finds people who are alike: how many clusters there are, what sets each apart, and what each is called. Nothing is kept:
+        whoever hands in the clustering of the last time gets the same names for the clusters that are still there.
+
+        Errors: INVALID_ARGUMENT (also for a feature that is not a number), FAILED_PRECONDITION (there is no frame yet; fewer than
+        100 people have all the features; the clustering of the last time can't be read), DEADLINE_EXCEEDED. Reads only.
         """
 
     @_abc_1.abstractmethod

@@ -725,6 +725,88 @@ def segment_snapshot(
         commands.snapshot(channel, group, new, json)
 
 
+@segment_commands.command("measure", epilog="Example: onefold segment measure --rule 'orders_30d >= 2' --days 60")
+def segment_measure(
+    key: MaybeSegmentKey = "",
+    rule: RuleText = "",
+    days: Annotated[int, typer.Option(min=1, metavar="N", help="How long the window is.")] = 30,
+    start: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", help="When it begins, UTC: 2011-09-10. Default: it ends with the frame."),
+    ] = None,
+    outside: Annotated[
+        str, typer.Option(metavar="SEGMENT", help="Whom to hold it against, as a hold-out. Default: all others.")
+    ] = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Measure what a group did within a window, beside comparable people: who bought, again, for how much."""
+    from onefold.service.cli import segments as commands
+
+    group = commands.group_of(key, rule)
+    others = commands.group_of(outside, "") if outside else None
+    with _service(address) as (channel, _):
+        commands.measure(channel, group, others, start, days, json)
+
+
+@segment_commands.command("lookalike", epilog="Example: onefold segment lookalike best --size 500 --save like_best")
+def segment_lookalike(
+    key: MaybeSegmentKey = "",
+    rule: RuleText = "",
+    size: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 1_000,
+    save: Annotated[str, typer.Option(metavar="NEW", help="Keep them as a new segment, a list.")] = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Find those who look most like a group without being in it, and say how well that can be told."""
+    from onefold.service.cli import segments as commands
+
+    group = commands.group_of(key, rule)
+    with _service(address) as (channel, _):
+        commands.lookalike(channel, group, size, save, json)
+
+
+@segment_commands.command("clusters", epilog="Example: onefold segment clusters --keep clusters.json")
+def segment_clusters(
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="A number to cluster by. May be repeated. Default: how recent, often, much."),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Goes on from the clusters in it, and leaves the new ones."),
+    ] = None,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Find people who are alike: how many kinds of them there are, and what sets each apart."""
+    from onefold.service.cli import segments as commands
+
+    with _service(address) as (channel, _):
+        commands.clusters(channel, feature or [], keep, json)
+
+
+@app.command(epilog="Example: onefold insight about_to_leave --page report")
+def insight(
+    key: MaybeSegmentKey = "",
+    rule: RuleText = "",
+    page: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write a page with charts too, insight.html.")
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="With --page: each chart also as a PNG file.")] = False,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Tell what a segment is like beside everybody: who is in, when they come, what they buy, and how sure that is."""
+    from onefold.service.cli import segments as commands
+
+    if png and page is None:
+        raise typer.BadParameter("--png needs a --page FOLDER to write to")
+    group = commands.group_of(key, rule)
+    with _service(address) as (channel, _):
+        commands.describe(channel, group, page, png, json)
+
+
 @segment_commands.command("watch", epilog="Example: onefold segment watch winback --after 0")
 def segment_watch(
     segment: Annotated[list[str] | None, typer.Argument(metavar="[SEGMENT]...", show_default=False)] = None,

@@ -1,4 +1,5 @@
-"""``onefold segment``: segments, who is in them and why, and who comes and goes."""
+"""``onefold segment`` and ``onefold insight``: segments, who is in them and why, what they are like, what they did, and
+who comes and goes."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ from rich.text import Text
 
 from onefold.graph.errors import InvalidInput, OnefoldError, Violation
 from onefold.segments.catalogue import parse, static
-from onefold.service import client
-from onefold.service.cli import terminal
+from onefold.segments.insight import report
+from onefold.service import client, convert
+from onefold.service.cli import insight, terminal
 from onefold.v1 import identity_pb2, segment_service_pb2_grpc
 from onefold.v1 import segment_service_pb2 as pb
 
@@ -26,6 +28,7 @@ _FORMATS: Final = {
     ".parquet": pb.EXPORT_FORMAT_PARQUET,
     ".jsonl": pb.EXPORT_FORMAT_JSONL,
 }
+_BALANCE_SHOWN: Final = 5
 _TRUTHS: Final = {pb.TRUTH_TRUE: "[green]true[/]", pb.TRUTH_FALSE: "[red]false[/]", pb.TRUTH_UNKNOWN: "[yellow]open[/]"}
 _SIGNS: Final = {pb.SEGMENT_CHANGE_KIND_ENTERED: ("+", "green"), pb.SEGMENT_CHANGE_KIND_LEFT: ("-", "red")}
 
@@ -156,6 +159,109 @@ def export(channel: grpc.Channel, group: pb.Group, file: Path, features: Sequenc
         incoming.replace(file)
     finally:
         incoming.unlink(missing_ok=True)
+
+
+def describe(channel: grpc.Channel, group: pb.Group, folder: Path | None, png: bool, as_json: bool) -> None:
+    """Prints what its members are like beside everybody; writes it as a page with charts too, into a folder if one is
+    named. Raises NotReady where charts are wanted and matplotlib is not installed."""
+    with _meant():
+        answer = _stub(channel).DescribeSegment(pb.DescribeSegmentRequest(group=group))
+    found = convert.parse_insight(answer)
+    title = group.segment or group.rule
+    page = None if folder is None else report.write(found, title, folder, png=png)
+    if as_json:
+        print(_json(answer))
+        return
+    insight.render(found, title, terminal.out())
+    if page is not None:
+        terminal.out().print(f"\n[dim]with charts:[/] {escape(str(page))}", soft_wrap=True)
+
+
+def measure(
+    channel: grpc.Channel, group: pb.Group, outside: pb.Group | None, start: datetime | None, days: int, as_json: bool
+) -> None:
+    """Prints what a group did within a window beside comparable people."""
+    request = pb.MeasureSegmentRequest(group=group, outside=outside, days=days)
+    if start is not None:
+        request.start_time.FromDatetime(start)
+    with _meant():
+        found = _stub(channel).MeasureSegment(request)
+    if as_json:
+        print(_json(found))
+        return
+    out = terminal.out()
+    began = datetime.fromtimestamp(found.start_time.seconds, UTC)
+    out.print(
+        f"[bold]{found.measured_count:,}[/] of {found.group_count:,} people who were in on {began:%Y-%m-%d %H:%M} UTC, "
+        f"{found.days} days on, beside {found.outside_count:,} outside who count as {found.comparable_count:,.0f}",
+        soft_wrap=True,
+    )
+    for warning in found.warnings:
+        out.print(f"[yellow]![/] {escape(warning)}", soft_wrap=True)
+    for outcome in found.outcomes:
+        out.print(escape(outcome.words), soft_wrap=True)
+    table = terminal.table(["most unlike", "before", "made comparable"])
+    for each in found.balance[:_BALANCE_SHOWN]:
+        table.add_row(escape(each.term), f"{each.before:+.2f}", "defines it" if each.defines else f"{each.after:+.2f}")
+    out.print(table)
+
+
+def lookalike(channel: grpc.Channel, group: pb.Group, size: int, key: str, as_json: bool) -> None:
+    """Prints who looks like a group without being in it, and how well that can be said; keeps them as a new segment
+    too, if it is given a key."""
+    with _meant():
+        found = _stub(channel).FindLookalikes(pb.FindLookalikesRequest(group=group, size=size, key=key))
+    if as_json:
+        print(_json(found))
+        return
+    out = terminal.out()
+    out.print(
+        f"[bold]AUC {found.auc:.3f}[/] (95 %: {found.auc_low:.3f} to {found.auc_high:.3f}): "
+        f"{found.group_count:,} people told from {found.rest_count:,}  [dim]{_as_of(found.frame)}[/]",
+        soft_wrap=True,
+    )
+    for warning in found.warnings:
+        out.print(f"[yellow]![/] {escape(warning)}", soft_wrap=True)
+    table = terminal.table(["what tells them", "gain", "group", "rest"])
+    for each in found.telling:
+        sides = [f"{value:,.2f}" if known else "?" for value, known in _sides(each)]
+        table.add_row(escape(each.term), f"{each.gain:.0%}", *sides)
+    out.print(table)
+    if found.excluded:
+        out.print(f"[dim]not shown to the trees:[/] {escape(', '.join(sorted(found.excluded)))}", soft_wrap=True)
+    if key:
+        out.print(f"{len(found.lookalikes):,} people are in [bold]{escape(key)}[/]")
+        return
+    for one in found.lookalikes:
+        out.print(f"{one.identity}  {one.likeness:.2f}")
+
+
+def _sides(telling: pb.FindLookalikesResponse.Telling) -> Iterator[tuple[float, bool]]:
+    yield telling.of_group, telling.HasField("of_group")
+    yield telling.of_rest, telling.HasField("of_rest")
+
+
+def clusters(channel: grpc.Channel, features: Sequence[str], file: Path | None, as_json: bool) -> None:
+    """Prints who is alike, and why there are so many clusters. With a file, goes on from the clustering in it, if it is
+    there, and leaves the new one there."""
+    previous = file.read_text("utf-8") if file is not None and file.exists() else ""
+    with _meant():
+        found = _stub(channel).FindClusters(pb.FindClustersRequest(features=features, previous=previous))
+    if file is not None:
+        file.write_text(found.clustering, "utf-8")
+    if as_json:
+        print(_json(found))
+        return
+    out = terminal.out()
+    for each in found.clusters:
+        out.print(f"[bold]{escape(each.name)}[/]: {escape(each.words)}", soft_wrap=True)
+    if found.unknown_count:
+        out.print(f"{found.unknown_count:,} are in none: not all features are known of them")
+    table = terminal.table(["clusters", "silhouette", "agreement", "smallest"])
+    for tried in found.tried:
+        table.add_row(f"{tried.clusters}", f"{tried.silhouette:.2f}", f"{tried.agreement:.2f}", f"{tried.smallest:,}")
+    out.print(table)
+    out.print(escape(found.why), soft_wrap=True)
 
 
 def watch(channel: grpc.Channel, segments: Sequence[str], after: int | None, as_json: bool) -> None:

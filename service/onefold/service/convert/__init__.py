@@ -11,6 +11,7 @@ from onefold.service.convert.decisions import (
     stretch_to_proto,
 )
 from onefold.service.convert.fingerprint import fingerprint
+from onefold.service.convert.groups import clusters_to_proto, lookalikes_to_proto
 from onefold.service.convert.identities import (
     found_to_proto,
     graph_to_proto,
@@ -18,6 +19,7 @@ from onefold.service.convert.identities import (
     parse_as_of,
     parse_subject,
 )
+from onefold.service.convert.insight import effect_to_proto, insight_to_proto, parse_insight
 from onefold.service.convert.items import (
     event_to_proto,
     order_to_proto,
@@ -52,14 +54,18 @@ from onefold.service.convert.values import (
 __all__ = [
     "block_to_proto",
     "churn_to_proto",
+    "clusters_to_proto",
     "date_to_proto",
     "decision_to_proto",
+    "effect_to_proto",
     "event_to_proto",
     "explanation_to_proto",
     "fingerprint",
     "found_to_proto",
     "frame_to_proto",
     "graph_to_proto",
+    "insight_to_proto",
+    "lookalikes_to_proto",
     "membership_to_proto",
     "model_to_proto",
     "money_to_proto",
@@ -69,6 +75,7 @@ __all__ = [
     "parse_as_of",
     "parse_change_kinds",
     "parse_event_filter",
+    "parse_insight",
     "parse_item",
     "parse_model_name",
     "parse_money",

@@ -27,6 +27,7 @@ from onefold.graph.model import RecordName
 from onefold.service.cli import profiles, terminal, training
 from onefold.service.cli.subjects import parse_subject
 from onefold.service.client import StreamingImporter, error_of, messages_of
+from onefold.service.demo import segment
 from onefold.service.demo.child import ServiceProcess
 from onefold.service.demo.score import Score, score
 from onefold.service.demo.world import World, shoppers, world
@@ -108,6 +109,8 @@ def _chapters(teller: _Teller, service: ServiceProcess, channel: grpc.Channel, p
         teller.console.print()
         profile = profiles.get(channel, parse_subject(made.cast.star))
         profiles.render(profile, profiles.curve(channel, profile), teller.console)
+    with teller.chapter("One segment: who has stopped buying, and was worth much"):
+        segment.tell(teller.say, channel)
     return made.cast.star
 
 
