@@ -233,7 +233,8 @@ def test_old_orders_that_come_after_people_are_written_though_the_frame_is_of_an
     world.look()  # as of now: nobody has done anything
     world.clock[0] += 1
     (first, _) = world.put(*(make.order(f"shop:{n}", of="web:1", placed=NOW - 90 * DAY) for n in (1, 2)))
-    world.framing.build()
+    world.look()
+    assert world.framing.current.about.as_of == NOW - 90 * DAY + 1, "not that of when nothing was known"
     assert world.feed() == [("buyers", first.identity, "ENTERED", "DATA")]
     assert world.segments(first.identity)[:1] == ["buyers"]
 

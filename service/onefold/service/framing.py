@@ -174,13 +174,17 @@ class Framing:
             count, first_at, last_at = len(self._touched.identities), self._touched.first_at, self._touched.last_at
         now = time.monotonic()
         quiet = now - last_at >= _QUIET_SECONDS
+        due = count and (quiet or now - first_at >= _LONGEST_WAIT_SECONDS)
         if self._built is None or now >= self._anew_at or (count > TOO_MANY and quiet):
             self.build()
         elif self._built.defined.stored != defined.stored:
             self._change_rules(defined)
-        elif count and (quiet or now - first_at >= _LONGEST_WAIT_SECONDS) and now >= self._rest_until:
+        elif due and (quiet or now >= self._rest_until):
             began = time.monotonic()
-            self._update()
+            if self._built.is_dateless:
+                self.build()
+            else:
+                self._update()
             if not quiet:
                 self._rest_until = time.monotonic() + _REST * (time.monotonic() - began)
         else:
@@ -201,12 +205,12 @@ class Framing:
         now = self._writer.clock()
         read = _read(self._reader, defined, now)
         self._hear_why(touched)
-        as_of = _as_of(read, now)
+        as_of = now if read.newest is None else min(read.newest, now)
         against = features.population(read.orders, read.lines, read.predictions, as_of)
         known = features.compute(*read.tables, as_of, against, defined.catalogue)
         static = {key: listed(self._reader, list) for key, list in defined.lists.items()}
         frame = evaluated(known, defined.catalogue, static, as_of)
-        self._publish(_Built(defined, against, as_of, now), frame, touched, now)
+        self._publish(_Built(defined, against, as_of, now, read.newest is None), frame, touched, now)
         log.info("a frame was built", people=len(frame), as_of=as_of, seconds=(self._writer.clock() - now) / 1000)
 
     def _change_rules(self, defined: Defined) -> None:
@@ -257,7 +261,7 @@ class Framing:
             now = self._writer.clock()
             read = _read(self._reader, built.defined, now, ids)
             self._hear_why(touched)
-            as_of = max(built.as_of, _as_of(read, now, built.as_of))
+            as_of = max(built.as_of, min(read.newest or 0, now))
             known = features.compute(*read.tables, as_of, built.against, built.defined.catalogue)
             rows = built.defined.compiled.evaluated(known, self._static(built.defined, ids), as_of)
             with self.current.asked() as asked:
@@ -383,6 +387,8 @@ class _Built:
     against: Population
     as_of: Instant
     created_at: Instant
+    is_dateless: bool
+    """Whether no order and no event was known, so that the instant is that of the building: an old one may come."""
     records: dict[str, frozenset[RecordName]] = field(default_factory=dict)
     """Of each list, as far as they were asked for."""
 
@@ -419,6 +425,16 @@ class _Read:
         """As :func:`onefold.segments.features.compute` takes them."""
         return self.people, self.orders, self.lines, self.events, self.predictions
 
+    @property
+    def newest(self) -> Instant | None:
+        """A millisecond after the newest order or event; None without any."""
+        found = [
+            int(pc.max(table[name].cast(pa.int64())).as_py())
+            for table, name in ((self.orders, "placed_at"), (self.events, "at"))
+            if len(table)
+        ]
+        return max(found) + 1 if found else None
+
 
 def _read(reader: Reader, defined: Defined, now: Instant, identities: Sequence[str] | None = None) -> _Read:
     until = now + 1
@@ -429,18 +445,6 @@ def _read(reader: Reader, defined: Defined, now: Instant, identities: Sequence[s
         columns.wide_events(reader, until, identities, features.event_properties(defined.catalogue)),
         people.predictions(reader, identities),
     )
-
-
-def _as_of(read: _Read, now: Instant, otherwise: Instant | None = None) -> Instant:
-    """The newest order or event, plus one millisecond, at most now; without any, now."""
-    newest = [
-        int(pc.max(table[name].cast(pa.int64())).as_py())
-        for table, name in ((read.orders, "placed_at"), (read.events, "at"))
-        if len(table)
-    ]
-    if not newest:
-        return now if otherwise is None else otherwise
-    return min(max(newest) + 1, now)
 
 
 def _notes(built: _Built, told: int | None) -> dict[str, Any]:
