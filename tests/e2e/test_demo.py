@@ -58,6 +58,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert re.search(r"^ +AUC +0\.\d{4} +0\.\d{4}", done.stdout, re.MULTILINE)
     assert "Risk of churn" in done.stdout
     assert re.search(r"[1-9]\d* of \d+ people are in", done.stdout)
-    assert re.search(r"Why \S+ is in:\n +true +has_label", done.stdout)
+    assert re.search(r"Why \S+ is in:\n +(true|false) +has_label", done.stdout)
+    assert re.search(r'^ +true +has_label\("(at_risk|lost)"\)', done.stdout, re.MULTILINE)
     assert re.search(r"of buyers bought on a second day \(\d+% to \d+%\), of everybody \d+%", done.stdout)
     assert not list(scratch.iterdir())
