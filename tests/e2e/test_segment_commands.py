@@ -64,7 +64,7 @@ def until(holds: Callable[[], bool]) -> None:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
-    with ServiceProcess(folder / "data") as service:
+    with ServiceProcess(folder / "data", frame_minutes="60") as service:
         made = Shop(service, folder)
         for name in ("customers", "orders"):
             for suffix in ("csv", "yaml"):

@@ -298,37 +298,6 @@ def test_everybody_is_streamed_with_the_score_that_each_gets_alone(trained: Clie
     assert streamed(middle) == {id: p for id, p in everybody.items() if id > middle}
 
 
-def test_a_segments_scores_are_those_of_its_members(trained: Client, tmp_path: Path) -> None:
-    shutil.copytree(trained.settings.models_folder, tmp_path / "models")
-    with ExitStack() as resources:
-        given = settings(trained.engine.endpoint, tmp_path, frame_minutes=60)
-        server = app.start(given, resources)
-        channel = resources.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
-        framed = Client(channel, trained.engine, given)
-        made = segment_service_pb2.Segment(key="returning", rule="orders >= 2")
-        framed.segment.CreateSegment(segment_service_pb2.CreateSegmentRequest(segment=made))
-        group = segment_service_pb2.Group(segment="returning")
-        members: list[str] = []
-        until = time.monotonic() + 60
-        while not members:
-            assert time.monotonic() < until
-            time.sleep(0.1)
-            with suppress(grpc.RpcError):  # the first frame is under way
-                request = segment_service_pb2.StreamSegmentMembersRequest(group=group)
-                members = [id for m in framed.segment.StreamSegmentMembers(request, timeout=30) for id in m.identities]
-        request = pb.StreamScoresRequest(segment="returning")
-        streamed = [id for m in framed.prediction.StreamScores(request, timeout=60) for id in m.identities]
-        assert streamed == members
-        assert 0 < len(members) < 400
-        with pytest.raises(grpc.RpcError) as refused:
-            list(framed.prediction.StreamScores(pb.StreamScoresRequest(segment="retruning"), timeout=60))
-        framed.segment.DeleteSegment(segment_service_pb2.DeleteSegmentRequest(key="returning"))
-    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-    with pytest.raises(grpc.RpcError) as frameless:
-        list(trained.prediction.StreamScores(pb.StreamScoresRequest(segment="about_to_leave"), timeout=60))
-    assert frameless.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-
-
 def predictions(client: Client, subject: identity_pb2.Subject, horizon_days: int = 0) -> pb.Predictions:
     request = pb.GetPredictionsRequest(subject=subject, horizon_days=horizon_days)
     return client.prediction.GetPredictions(request, timeout=30)
@@ -516,6 +485,37 @@ def test_a_score_of_before_what_was_looked_at_is_found_later_and_keeps_its_horiz
     assert patient.look().written
     found = read_scores(reader, [who])[who]
     assert (found.stale, found.run.churn_horizon_days) == (False, 7)
+
+
+def test_a_segments_scores_are_those_of_its_members(trained: Client, tmp_path: Path) -> None:
+    shutil.copytree(trained.settings.models_folder, tmp_path / "models")
+    with ExitStack() as resources:
+        given = settings(trained.engine.endpoint, tmp_path, frame_minutes=60)
+        server = app.start(given, resources)
+        channel = resources.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
+        framed = Client(channel, trained.engine, given)
+        made = segment_service_pb2.Segment(key="returning", rule="orders >= 2")
+        framed.segment.CreateSegment(segment_service_pb2.CreateSegmentRequest(segment=made))
+        group = segment_service_pb2.Group(segment="returning")
+        members: list[str] = []
+        until = time.monotonic() + 60
+        while not members:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+            with suppress(grpc.RpcError):  # the first frame is under way
+                request = segment_service_pb2.StreamSegmentMembersRequest(group=group)
+                members = [id for m in framed.segment.StreamSegmentMembers(request, timeout=30) for id in m.identities]
+        request = pb.StreamScoresRequest(segment="returning")
+        streamed = [id for m in framed.prediction.StreamScores(request, timeout=60) for id in m.identities]
+        assert streamed == members
+        assert 0 < len(members) < 400
+        with pytest.raises(grpc.RpcError) as refused:
+            list(framed.prediction.StreamScores(pb.StreamScoresRequest(segment="retruning"), timeout=60))
+        framed.segment.DeleteSegment(segment_service_pb2.DeleteSegmentRequest(key="returning"))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.RpcError) as frameless:
+        list(trained.prediction.StreamScores(pb.StreamScoresRequest(segment="about_to_leave"), timeout=60))
+    assert frameless.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
 def test_an_unknown_model_is_not_found(trained: Client) -> None:
