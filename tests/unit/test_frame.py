@@ -138,3 +138,21 @@ def test_nobody_has_no_labels() -> None:
     assert table.num_rows == 0
     assert table.schema.field("labels").type == frames.KEYS
     assert evaluated(features_of(people(1, 3)), Catalogue({}), {}, NOW)["labels"].to_pylist() == [[], [], []]
+
+
+def test_rules_about_other_rules_alone_need_no_features_and_nobody_has_what_there_is_not() -> None:
+    vocabulary = replace(VOCABULARY, features={})
+    of = Catalogue(
+        {
+            Named("label", key): check(text, vocabulary)
+            for key, text in {
+                "a": 'in_segment("staff")',
+                "b": '!has_label("a")',
+                "c": 'has_label("missing")',
+                "d": '!(has_label("a") && in_segment("missing")) && (has_label("b") || in_segment("staff"))',
+            }.items()
+        }
+    )
+    table = evaluated(pa.table({"identity": ["i-0", "i-1"]}), of, STATIC, NOW)
+    assert table["labels"].to_pylist() == [["a", "d"], ["b", "d"]]
+    assert table["segments"].to_pylist() == [["staff"], []]

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,21 +19,20 @@ from onefold.segments import statement
 from onefold.segments.check import Rule
 from onefold.segments.generations import Snapshot
 from onefold.segments.query import query
-from onefold.segments.reads import Named, reads
-from onefold.segments.tree import And, HasLabel, InSegment, Name, Node, Not, Or, Truth
-from onefold.segments.types import Type
-from onefold.segments.vocabulary import LABELS, SEGMENTS, TypedFeature
+from onefold.segments.reads import Named
+from onefold.segments.tree import And, HasLabel, InSegment, Node, Not, Or, clauses
+from onefold.segments.vocabulary import LABELS, SEGMENTS
 
 KEYS: Final = pa.list_(pa.string())
 """What the columns ``labels`` and ``segments`` are: the keys that a person has, sorted."""
 
-_AT_ONCE: Final = 100_000
+_AT_ONCE: Final = 8_192
+"""The lists of so many people are made at once: what all rules say of them fits into the cache of a processor."""
 _IN_PARALLEL: Final = 25_000
 """So many rows are looked at by one thread at a time."""
-_RULES_A_STATEMENT: Final = 24
-"""More of them together take less time by themselves, and more to be planned."""
 
-_BoolArray = npt.NDArray[np.bool_]
+_Membership = HasLabel | InSegment
+"""A clause about what other rules said of a person."""
 
 
 class Rules(Protocol):
@@ -66,13 +65,16 @@ def evaluated(features: pa.Table, catalogue: Rules, static: Mapping[str, Collect
     ``features`` are as :func:`onefold.segments.features.compute` gives them; ``static`` are the identities of each
     static segment, by its key.
     """
-    held = {Named("segment", key): _among(features, identities) for key, identities in static.items()}
-    parts = [features.slice(start, _IN_PARALLEL) for start in range(0, len(features), _IN_PARALLEL)]
-    rows = pa.concat_tables(parts) if parts else features
-    for together in _statements(catalogue):
-        held |= _truths(rows, {named: catalogue.rules[named] for named in together}, held, as_of)
+    rules = [catalogue.rules[named] for named in catalogue.order]
+    truths = _of_features(features, rules, as_of)
+    nobody = pa.repeat(False, len(features))
+    truths |= {clause: nobody for clause in _clauses(rules) if isinstance(clause, _Membership)}  # if there is none such
+    truths |= {InSegment(key): _among(features, identities) for key, identities in static.items()}
+    for named in catalogue.order:
+        truths[_clause(named)] = pc.fill_null(_truth(catalogue.rules[named].tree, truths), False)
+    existing = sorted({*catalogue.order, *(Named("segment", key) for key in static)})
     for kind, column in (("label", LABELS), ("segment", SEGMENTS)):
-        of_kind = {named.key: held[named] for named in sorted(held) if named.kind == kind}
+        of_kind = {named.key: truths[_clause(named)] for named in existing if named.kind == kind}
         features = features.append_column(pa.field(column, KEYS, nullable=False), _lists(of_kind, len(features)))
     return features
 
@@ -108,68 +110,66 @@ def _asked(frame: pa.Table | Snapshot, text: str, parameters: Mapping[str, objec
     return query(text, {"frame": frame}, parameters)
 
 
-def _statements(catalogue: Rules) -> Iterator[list[Named]]:
-    """The names in their order, those together that are asked for in one statement: none reads another of them."""
-    together: list[Named] = []
-    for named in catalogue.order:
-        if len(together) == _RULES_A_STATEMENT or set(together) & set(reads(catalogue.rules[named].tree).named):
-            yield together
-            together = []
-        together.append(named)
-    if together:
-        yield together
+def _clauses(rules: Iterable[Rule]) -> list[Node]:
+    """What the rules combine by and, or and not, each once."""
+    return list(dict.fromkeys(clause for rule in rules for clause in clauses(rule.tree)))
 
 
-def _truths(
-    rows: pa.Table, rules: Mapping[Named, Rule], held: Mapping[Named, _BoolArray], as_of: Instant
-) -> dict[Named, _BoolArray]:
-    """Of whom each of some rules is true, row by row. What is held so far is read as columns, not as lists."""
-    typed = {str(named): TypedFeature(str(named), Type.BOOL) for named in held}
-    read = {"identity": rows["identity"]}
-    selected, parameters = [], dict[str, object]()
-    for number, rule in enumerate(rules.values()):
-        said = statement.duckdb(Rule(_closed(rule.tree, held), {**rule.features, **typed}), as_of, f"r{number}_")
-        selected.append(f"coalesce({said.text}, FALSE)")
-        parameters |= said.parameters
-        read |= {key: rows[key] for key in rule.features}
-        read |= {str(named): pa.array(held[named]) for named in reads(rule.tree).named if named in held}
-    found = query(f"SELECT {', '.join(selected)} FROM rows", {"rows": pa.table(read)}, parameters)
-    return {named: np.asarray(column.to_numpy(), np.bool_) for named, column in zip(rules, found.columns, strict=True)}
+def _of_features(features: pa.Table, rules: Sequence[Rule], as_of: Instant) -> dict[Node, pa.BooleanArray]:
+    """The truth of each clause about features, row by row; null where it is left open.
+
+    One statement asks for all, so that DuckDB takes over each column once, however many rules read it.
+    """
+    typed = {key: feature for rule in rules for key, feature in rule.features.items()}
+    asked = [clause for clause in _clauses(rules) if not isinstance(clause, _Membership)]
+    if not asked:
+        return {}
+    said = [statement.duckdb(Rule(clause, typed), as_of, f"c{number}_") for number, clause in enumerate(asked)]
+    text = f"SELECT {', '.join(each.text for each in said)} FROM rows"
+    parameters = {name: value for each in said for name, value in each.parameters.items()}
+    rows = features.select(["identity", *typed])
+    parts = [rows.slice(start, _IN_PARALLEL) for start in range(0, len(rows), _IN_PARALLEL)]
+    found = query(text, {"rows": pa.concat_tables(parts) if parts else rows}, parameters)
+    return {clause: column.combine_chunks() for clause, column in zip(asked, found.columns, strict=True)}
 
 
-def _closed(node: Node, held: Collection[Named]) -> Node:
-    """The tree with a column that is true or false for each label and segment; nobody has one that there is not."""
+def _truth(node: Node, truths: Mapping[Node, pa.BooleanArray]) -> pa.BooleanArray:
+    """The truth of a condition, row by row, of those of its clauses."""
     match node:
-        case HasLabel(key):
-            named = Named("label", key)
-        case InSegment(key):
-            named = Named("segment", key)
         case And(of):
-            return And(tuple(_closed(part, held) for part in of))
+            return reduce(pc.and_kleene, (_truth(part, truths) for part in of))
         case Or(of):
-            return Or(tuple(_closed(part, held) for part in of))
+            return reduce(pc.or_kleene, (_truth(part, truths) for part in of))
         case Not(of):
-            return Not(_closed(of, held))
+            return pc.invert(_truth(of, truths))
         case _:
-            return node
-    return Name(str(named)) if named in held else Truth(False)
+            return truths[node]
 
 
-def _among(features: pa.Table, identities: Collection[str]) -> _BoolArray:
+def _clause(named: Named) -> _Membership:
+    """What a rule asks for that label or segment."""
+    return HasLabel(named.key) if named.kind == "label" else InSegment(named.key)
+
+
+def _among(features: pa.Table, identities: Collection[str]) -> pa.BooleanArray:
     wanted = pa.array(sorted(identities), pa.string())
-    return np.asarray(pc.is_in(features["identity"], value_set=wanted).to_numpy(), np.bool_)
+    return pc.is_in(features["identity"], value_set=wanted).combine_chunks()
 
 
-def _lists(held: Mapping[str, _BoolArray], people: int) -> pa.ChunkedArray:
+def _lists(held: Mapping[str, pa.BooleanArray], people: int) -> pa.Array | pa.ChunkedArray:
     """For each person the keys that they have, in the order of ``held``."""
-    chunks = (range(start, min(start + _AT_ONCE, people)) for start in range(0, people, _AT_ONCE))
-    return pa.chunked_array([_listed(held, chunk) for chunk in chunks], KEYS)
+    if not held:
+        return pa.array([[]] * people, KEYS)
+    keys, truths = pa.array(list(held), pa.string()), list(held.values())
+    starts = range(0, people, _AT_ONCE)
+    return pa.chunked_array(
+        [_listed(keys, [truth[start : start + _AT_ONCE] for truth in truths]) for start in starts], KEYS
+    )
 
 
-def _listed(held: Mapping[str, _BoolArray], rows: range) -> pa.ListArray:
-    matrix = np.empty((len(rows), len(held)), np.bool_)
-    for place, truth in enumerate(held.values()):
-        matrix[:, place] = truth[rows.start : rows.stop]
-    _, keys = np.nonzero(matrix)  # row by row
-    ends = np.concatenate(([0], np.cumsum(matrix.sum(axis=1))))
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(list(held), pa.string()).take(pa.array(keys)))
+def _listed(keys: pa.StringArray, truths: Sequence[pa.BooleanArray]) -> pa.ListArray:
+    """The lists of some people, from a truth of each key."""
+    matrix = np.column_stack([truth.to_numpy(zero_copy_only=False) for truth in truths])
+    found = np.flatnonzero(matrix)  # row by row
+    ends = np.searchsorted(found, np.arange(len(matrix) + 1) * len(keys))
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), keys.take(pa.array(found % len(keys))))
