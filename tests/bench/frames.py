@@ -120,7 +120,9 @@ def _parts(people: int, known: Population, catalogue: _Catalogue, spent: _Spent)
         frame, seconds = _timed(lambda table=table: evaluated(table, catalogue, {}, END))
         spent.rules += seconds
         spent.bare += _timed(lambda part=part: _bare(part))[1]
+        del part, table  # no service keeps a part while it reads the next
         yield frame
+        del frame
         began = time.perf_counter()
 
 
