@@ -426,13 +426,15 @@ def _listed(paths: list[str]) -> str:
 def _write_parts(folder: Path, parts: Iterable[pa.Table]) -> dict[str, Stored]:
     files: dict[str, Stored] = {}
     last, schema = "", None
-    for number, table in enumerate(parts):
+    for table in parts:
+        number = len(files)
         schema = schema or table.schema
         if not table.schema.equals(schema):
             raise InvalidInput([Violation(f"parts[{number}]", "must have the columns of the part before")])
         last = _risen(table, last, number)
         name = f"part-{number:04d}.parquet"
         files[name] = _write_table(folder / name, table)
+        del table  # before the next one is made
     if not files:
         raise InvalidInput([Violation("parts", "must be one at least, if of no rows")])
     return files
