@@ -23,7 +23,7 @@ import structlog
 from onefold.graph.endpoint import Endpoint
 from onefold.graph.model import Instant
 from onefold.ml.columns import INSTANT
-from onefold.segments import frame, statement
+from onefold.segments import statement
 from onefold.segments.check import Rule, check
 from onefold.segments.evaluate import compiled
 from onefold.segments.vocabulary import shipped
@@ -135,14 +135,17 @@ def count(driver: neo4j.Driver, endpoint: Endpoint, known: Sequence[Recipe], fol
         definer.create(recipe.key, recipe.purpose, "crm", recipe.rule, ())
     framing = Framing(make.reader(writer), writer, definer, folder)
     framing.build()
+    rules = {recipe.key: definer.current.check(recipe.rule) for recipe in known}
     with framing.current.asked() as asked:
         people, as_of = asked.people(), asked.about.as_of
-    rules = {recipe.key: definer.current.check(recipe.rule) for recipe in known}
+        in_duckdb = {
+            key: Found(frozenset(asked.page(r, "", len(people))), asked.count(r)[1]) for key, r in rules.items()
+        }
     with driver.session(database=endpoint.database) as session:
         return Counted(
             len(people),
             _in_process(people, rules, as_of),
-            {key: _in_duckdb(people, rule, as_of) for key, rule in rules.items()},
+            in_duckdb,
             {key: _in_cypher(session, rule, as_of) for key, rule in rules.items()},
         )
 
@@ -158,10 +161,6 @@ def _in_process(people: pa.Table, rules: Mapping[str, Rule], as_of: Instant) -> 
         members = frozenset(id for id, truth in truths.items() if truth)
         found[key] = Found(members, sum(truth is None for truth in truths.values()))
     return found
-
-
-def _in_duckdb(people: pa.Table, rule: Rule, as_of: Instant) -> Found:
-    return Found(frozenset(frame.members(people, rule, as_of)), frame.count(people, rule, as_of).unknown)
 
 
 def _in_cypher(session: neo4j.Session, rule: Rule, as_of: Instant) -> Found:

@@ -1,4 +1,4 @@
-"""A frame of everybody against the bare DuckDB group-bys that it takes; all rules over it; a preview; one person."""
+"""A frame of everybody against the bare DuckDB group-bys that it takes; all rules over it; one person."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from onefold.segments import features, statement
+from onefold.segments import features
 from onefold.segments.check import Rule, check
 from onefold.segments.features import Population
-from onefold.segments.frame import count, evaluated
+from onefold.segments.frame import evaluated
 from onefold.segments.generations import Generations
 from onefold.segments.memberships import CompiledRules
 from onefold.segments.printing import text_of
@@ -93,7 +93,6 @@ def measure(people: int = PEOPLE) -> list[Ratio]:
             _ratio(f"features of {people:,} people (s)", spent.features, spent.bare, 3, "the bare group-bys"),
             _at_most(f"{RULES} rules over {people:,} people (s)", spent.rules, 10.0),
             _at_most(f"memory at its most (GB; the frame has {size / 1e6:,.0f} MB on disk)", memory, 1.5),
-            _previewed(generations, catalogue),
             _one_person(generations, catalogue),
         ]
     alone = total - spent.made - spent.bare
@@ -178,24 +177,9 @@ def _texts() -> Iterator[tuple[Named, str]]:
         yield Named("label", f"l{number:03d}"), text
 
 
-def _previewed(generations: Generations, catalogue: _Catalogue) -> Ratio:
-    rule = next(r for n, r in catalogue.rules.items() if n.key == "l002")
-    said = statement.duckdb(rule, END)
-    with generations.open() as frame, duckdb.connect() as connection:
-        paths = [str(path) for path in sorted(frame.paths())]
-        text = f"SELECT count(*) FROM read_parquet($paths) WHERE {said.text}"
-        parameters = {"paths": paths, **said.parameters}
-        ours, bare = [], []
-        for _ in range(ROUNDS):
-            ours.append(_timed(lambda: count(frame, rule, END))[1] * 1e3)
-            bare.append(_timed(lambda: connection.execute(text, parameters).fetchall())[1] * 1e3)
-    return _ratio("preview of a composite rule (ms)", min(ours), min(bare), 2, "the bare query")
-
-
 def _one_person(generations: Generations, catalogue: _Catalogue) -> Ratio:
     with generations.open() as frame:
-        first = frame.query("SELECT identity FROM frame ORDER BY identity LIMIT 1000")["identity"].to_pylist()
-        table = frame.of(first).drop_columns(["labels", "segments"])
+        table = next(frame.parts(1_000)).drop_columns(["labels", "segments"])
     rows = [{**row, **_in_ms(row)} for row in table.to_pylist()]
     compiled = CompiledRules(catalogue)
     spent = [_timed(lambda row=row: compiled.all(row, END))[1] * 1e6 for row in rows]

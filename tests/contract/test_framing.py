@@ -184,6 +184,44 @@ def test_what_was_kept_is_asked_until_a_new_frame_is_there_and_nothing_is_told_t
     assert world.feed() == told
 
 
+def test_whoever_starts_again_writes_what_differs_and_everybody_after_what_was_cut_short(world: World) -> None:
+    ann, bob, cid = three(world)
+    world.look()
+    world.put(make.order("shop:4", of="web:2", placed=NOW - DAY))
+
+    def started(is_told: bool) -> set[str]:
+        if not is_told:
+            (world.folder / "TOLD").unlink()
+        before = {id: frame_on(world, id) for id in (bob, cid)}
+        world.again().load()
+        world.look()
+        return {id for id, frame in before.items() if frame_on(world, id) != frame}
+
+    assert started(is_told=True) == {bob}
+    assert started(is_told=False) == {bob, cid}
+    assert world.members("buyers") == sorted([ann, bob])
+
+
+def frame_on(world: World, id: str) -> str:
+    return read_stored(world.reader, Subject.identity(id)).frame
+
+
+def test_after_many_updates_everybody_is_published_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onefold.service.framing._MOST_UPDATED", 1)
+    ann, bob, _ = three(world)
+    world.look()
+    folders = {path.name for path in world.folder.iterdir()}
+    for number in range(2):
+        world.put(make.order(f"shop:{number + 4}", of="web:2", placed=NOW - DAY))
+        world.look()
+    assert {path.name for path in world.folder.iterdir() if path.name.startswith("generation")} > {
+        name for name in folders if name.startswith("generation")
+    }
+    assert world.members("buyers") == sorted([ann, bob])
+    world.again().load()
+    assert world.members("buyers") == sorted([ann, bob])
+
+
 @pytest.mark.parametrize("step", ["write_rows", "write_leavers"])
 def test_who_ended_is_told_to_have_left_however_far_the_last_frame_came(
     world: World, monkeypatch: pytest.MonkeyPatch, step: str

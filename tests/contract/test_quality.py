@@ -9,8 +9,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from onefold.graph import quality
+from onefold.graph.errors import InvalidInput
 from onefold.graph.ingest import Batch, Writer, ingest
 from onefold.graph.model import Assertion, Assurance, Deletion, IdentifierLink, Item, OperatorMatch
 from onefold.graph.reader import Reader
@@ -134,5 +136,14 @@ def test_the_command_tells_the_graph_and_the_rejects(
     told = json.loads(capsys.readouterr().out)
     assert [(source["source"], source["known"]["city"]) for source in told["sources"]] == [("crm", 1.0)]
     assert told["rejects"] == [{"by": "reader", "reason": "BAD_VALUE", "count": 1}]
-    command.quality(known, [], False)
+    command.quality(known, [], False, tmp_path / "onefold.prom")
+    gauges = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families((tmp_path / "onefold.prom").read_text())
+        for sample in family.samples
+    }
+    assert gauges["onefold_quality_completeness_ratio", ("source", "crm"), ("trait", "city")] == 1.0
+    assert gauges["onefold_quality_recent_items", ("source", "web"), ("what", "event")] == 0
+    with pytest.raises(InvalidInput, match=r"--textfile: .*/nowhere/onefold.prom can't be written: No such file"):
+        command.quality(known, [], False, tmp_path / "nowhere/onefold.prom")
     assert "People whom records describe: 1, " in capsys.readouterr().out

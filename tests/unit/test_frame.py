@@ -1,4 +1,4 @@
-"""A catalogue's rules over everybody, over one person, and over one person of whom little changed: all the same."""
+"""A catalogue's rules over everybody, and over one person: the same."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import pytest
 from onefold.segments import frame as frames
 from onefold.segments.check import Rule, check
 from onefold.segments.evaluate import compiled
-from onefold.segments.frame import Count, count, evaluated, members
-from onefold.segments.generations import Generations
+from onefold.segments.frame import evaluated, members
 from onefold.segments.memberships import CompiledRules, Memberships
 from onefold.segments.printing import text_of
 from onefold.segments.reads import Named, evaluation_order
 from tests import rules
-from tests.rules import DAY, NOW
+from tests.rules import NOW
 
 VOCABULARY = replace(rules.VOCABULARY, labels=None, segments=None)
 STATIC = {"staff": {"i-0", "i-3", "i-7", "nobody"}, "none": set[str]()}
@@ -85,52 +84,14 @@ def test_everybody_at_once_is_each_one_alone(seed: int, monkeypatch: pytest.Monk
     assert {"staff"} < {key for keys in table["segments"].to_pylist() for key in keys}
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_what_changes_a_little_is_asked_a_little(seed: int) -> None:
-    random = Random(seed)
-    of = CompiledRules(catalogue(seed, 60))
-    changed_any = 0
-    for before, other in zip(people(seed, 200), people(seed + 100, 200), strict=True):
-        changed = random.sample(sorted(other.keys() - {"id"}), min(2, len(other) - 1))
-        after = {**before, **{key: other[key] for key in changed}}
-        now = NOW + random.choice((0, 0, DAY, 40 * DAY))
-        held = of.all(before, NOW, ["staff"])
-        assert of.again(after, now, held, changed) == of.all(after, now, ["staff"])
-        changed_any += of.all(after, now, ["staff"]) != held
-    assert changed_any > 20
-
-
-def test_rules_that_do_not_read_what_changed_stay_as_they_were() -> None:
-    of = CompiledRules(
-        Catalogue(
-            {
-                Named("label", "many"): check("orders > 3", VOCABULARY),
-                Named("label", "rich"): check("spend > 3", VOCABULARY),
-                Named("segment", "both"): check('has_label("many") && has_label("rich")', VOCABULARY),
-            }
-        )
-    )
-    held = of.again({"orders": 9, "spend": 0}, NOW, Memberships(frozenset(["rich"]), frozenset()), ["orders"])
-    assert held == Memberships(frozenset(["many", "rich"]), frozenset(["both"]))
-
-
-def test_a_rule_is_counted_and_its_members_are_paged_in_memory_as_in_a_folder(tmp_path: Any) -> None:
+def test_the_members_of_a_rule_are_whom_it_is_true_of() -> None:
     of, rows = catalogue(1), sorted(people(1, 300), key=lambda row: row["id"])
     table = evaluated(features_of(rows), of, STATIC, NOW)
-    generations = Generations(tmp_path)
-    generations.publish(NOW, "c", [table.slice(0, 100), table.slice(100)])
-    with generations.open() as kept:
-        for rule in [*of.rules.values(), check('has_label("l01") || in_segment("staff")', VOCABULARY)]:
-            holds = compiled(rule)
-            held = table.select(["labels", "segments"]).to_pylist()
-            truths = [holds({**row, **has}, NOW) for row, has in zip(rows, held, strict=True)]
-            expected = [row["id"] for row, truth in zip(rows, truths, strict=True) if truth]
-            for frame in (table, kept):
-                assert count(frame, rule, NOW) == Count(len(expected), truths.count(None), 300)
-                assert members(frame, rule, NOW) == expected
-                assert members(frame, rule, NOW, 3) == expected[:3]
-                if len(expected) > 5:
-                    assert members(frame, rule, NOW, 2, expected[2]) == expected[3:5]
+    for rule in [*of.rules.values(), check('has_label("l01") || in_segment("staff")', VOCABULARY)]:
+        holds = compiled(rule)
+        held = table.select(["labels", "segments"]).to_pylist()
+        truths = [holds({**row, **has}, NOW) for row, has in zip(rows, held, strict=True)]
+        assert members(table, rule, NOW) == [row["id"] for row, truth in zip(rows, truths, strict=True) if truth]
 
 
 def test_nobody_has_no_labels() -> None:

@@ -523,8 +523,7 @@ CREATE (older)-[:MERGED_INTO {{at: m.at, decision: m.decision}}]->(new)
 DELETE m
 """
 """Retires identities, and takes their scores, labels and segments from them: nobody who counts people by these is to
-count them. Those that
-had merged into them point to the survivor at once, so no chain ever grows."""
+count them. Those that had merged into them point to the survivor at once, so no chain ever grows."""
 
 LOCK_LOG: Final = """
 MERGE (h:DecisionLog {key: 'head'}) SET h.lock = $lock

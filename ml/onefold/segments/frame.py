@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Final, Protocol
 
@@ -17,7 +16,6 @@ import pyarrow.compute as pc
 from onefold.graph.model import Instant
 from onefold.segments import statement
 from onefold.segments.check import Rule
-from onefold.segments.generations import Snapshot
 from onefold.segments.query import query
 from onefold.segments.reads import Named
 from onefold.segments.tree import And, HasLabel, InSegment, Node, Not, Or, clauses
@@ -47,18 +45,6 @@ class Rules(Protocol):
         """Their names, each after all that its rule reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
-    """What a rule comes to in numbers."""
-
-    members: int
-    """Of whom it is true."""
-    unknown: int
-    """Of whom it is left open."""
-    people: int
-    """All there are."""
-
-
 def evaluated(features: pa.Table, catalogue: Rules, static: Mapping[str, Collection[str]], as_of: Instant) -> pa.Table:
     """The same people with the columns ``labels`` and ``segments``.
 
@@ -79,35 +65,12 @@ def evaluated(features: pa.Table, catalogue: Rules, static: Mapping[str, Collect
     return features
 
 
-def count(frame: pa.Table | Snapshot, rule: Rule, as_of: Instant) -> Count:
-    """Of how many people of a frame, in memory or in a folder, a rule is true, and of how many it is left open."""
+def members(frame: pa.Table, rule: Rule, as_of: Instant) -> list[str]:
+    """The identities in a frame of whom a rule is true, sorted."""
     said = statement.duckdb(rule, as_of)
-    text = f"""
-        SELECT count(*) FILTER (truth) AS members, count(*) - count(truth) AS unknown, count(*) AS people
-        FROM (SELECT {said.text} AS truth FROM frame)
-    """
-    (row,) = _asked(frame, text, said.parameters).to_pylist()
-    return Count(**row)
-
-
-def members(
-    frame: pa.Table | Snapshot, rule: Rule, as_of: Instant, limit: int | None = None, after: str = ""
-) -> list[str]:
-    """The first ``limit`` identities after ``after`` of whom a rule is true, sorted; all of them without a limit."""
-    said = statement.duckdb(rule, as_of)
-    text = f"SELECT identity FROM frame WHERE identity > $after AND ({said.text}) ORDER BY identity"
-    bounds: dict[str, object] = {"after": after}
-    if limit is not None:
-        text += " LIMIT $limit"
-        bounds["limit"] = limit
-    found: list[str] = _asked(frame, text, {**said.parameters, **bounds})["identity"].to_pylist()
+    text = f"SELECT identity FROM frame WHERE {said.text} ORDER BY identity"
+    found: list[str] = query(text, {"frame": frame}, said.parameters)["identity"].to_pylist()
     return found
-
-
-def _asked(frame: pa.Table | Snapshot, text: str, parameters: Mapping[str, object]) -> pa.Table:
-    if isinstance(frame, Snapshot):
-        return frame.query(text, parameters)
-    return query(text, {"frame": frame}, parameters)
 
 
 def _clauses(rules: Iterable[Rule]) -> list[Node]:

@@ -4,6 +4,7 @@
                              manifest.json           instant, catalogue, rows and digests of the files, notes
            update-000012-0003/                       those who changed since, whole rows, and who is gone
            CURRENT                                   {"generation": 12, "update": 3}
+           TOLD                                      likewise: the last frame of which all was passed on
            LOCK                                      held by whoever writes
 
 A generation and an update are folders that appear in one rename, complete, and never change; they become current by the
@@ -98,12 +99,13 @@ class Manifest:
 
 
 _CURRENT: Final = "CURRENT"
+_TOLD: Final = "TOLD"
 _LOCK: Final = "LOCK"
 _MANIFEST: Final = "manifest.json"
 _ROWS: Final = "rows.parquet"
 _GONE: Final = "gone.parquet"
 _INCOMING: Final = ".incoming-"
-_LEFT: Final = ".CURRENT-"
+_LEFT: Final = ".POINTER-"
 _FOLDER: Final = re.compile(r"(generation|update)-(?P<generation>\d{6,9})(-(?P<update>\d{4,9}))?")
 
 
@@ -191,36 +193,21 @@ class Snapshot:
         for part in self._parts:
             part.close()
 
-    def paths(self) -> list[str]:
-        """The Parquet files that it is read from."""
-        return [path for part in self._parts for path in part.files()]
-
-    def query(self, text: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
-        """What a query gives over the table ``frame``."""
-        with self._database.cursor() as connection:
-            return connection.sql(text, params=dict(parameters or {})).to_arrow_table()
-
-    def batches(self, text: str, parameters: Mapping[str, object], rows: int) -> Iterator[pa.RecordBatch]:
-        """What a query gives over the table ``frame``, about so many rows at a time."""
-        with self._database.cursor() as connection:
-            yield from connection.sql(text, params=dict(parameters)).to_arrow_reader(rows)
-
-    def of(self, identities: Collection[str]) -> pa.Table:
-        """The rows of some people, by identity; who is in no frame has none."""
-        text = "SELECT * FROM frame WHERE identity IN (SELECT unnest($wanted)) ORDER BY identity"
-        return self.query(text, {"wanted": list(identities)}).cast(self.schema)
-
     def parts(self, rows: int = ROWS_A_PART) -> Iterator[pa.Table]:
         """Everybody by identity, so many rows at a time."""
         numbered = "SELECT identity, row_number() OVER (ORDER BY identity) AS number FROM frame"
-        borders = self.query(f"SELECT identity FROM ({numbered}) WHERE number % $rows = 1 % $rows", {"rows": rows})
+        borders = self._query(f"SELECT identity FROM ({numbered}) WHERE number % $rows = 1 % $rows", {"rows": rows})
         firsts: list[str | None] = sorted(borders["identity"].to_pylist()) or [""]
         for first, after in pairwise([*firsts, None]):
             text = "SELECT * FROM frame WHERE identity >= $first AND identity < $after ORDER BY identity"
             if after is None:
                 text = "SELECT * FROM frame WHERE identity >= $first ORDER BY identity"
             bounds = {"first": first} | ({} if after is None else {"after": after})
-            yield self.query(text, bounds).cast(self.schema)
+            yield self._query(text, bounds).cast(self.schema)
+
+    def _query(self, text: str, parameters: Mapping[str, object]) -> pa.Table:
+        with self._database.cursor() as connection:
+            return connection.sql(text, params=dict(parameters)).to_arrow_table()
 
     def changed_with(self, changed: pa.Table, gone: Collection[str]) -> tuple[pa.Table, pa.Table]:
         """The rows of an update that follows, and the identities that it takes away. Raises InvalidInput when rows
@@ -252,12 +239,16 @@ class Generations:
 
     def current(self) -> FrameId | None:
         """The newest frame; None before the first. Raises NotReady when what says so is damaged."""
-        try:
-            return FrameId(**json.loads((self._folder / _CURRENT).read_text("utf-8")))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError) as error:
-            raise NotReady("frame", f"{_CURRENT} is damaged; build a new one") from error
+        return self._pointed(_CURRENT)
+
+    def told(self) -> FrameId | None:
+        """The last frame that :meth:`mark_told` named; None where there is none."""
+        return self._pointed(_TOLD)
+
+    def mark_told(self, id: FrameId) -> None:
+        """Note, for whoever starts after a crash, that all of a frame has come to where it was to be written."""
+        with self._lock():
+            self._point(_TOLD, id)
 
     def open(self, id: FrameId | None = None) -> Snapshot:
         """A frame, the current one unless another is asked for, pinned until it is closed.
@@ -382,13 +373,25 @@ class Generations:
         _sync(incoming)
         incoming.rename(self._folder / _folders(id)[-1])
         _sync(self._folder)
+        self._point(_CURRENT, id)
+
+    def _point(self, name: str, id: FrameId) -> None:
+        """Have the file of this name name a frame, in one rename."""
         descriptor, temporary = tempfile.mkstemp(prefix=_LEFT, dir=self._folder)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(json.dumps(id._asdict()) + "\n")
             file.flush()
             os.fsync(descriptor)
-        Path(temporary).rename(self._folder / _CURRENT)
+        Path(temporary).rename(self._folder / name)
         _sync(self._folder)
+
+    def _pointed(self, name: str) -> FrameId | None:
+        try:
+            return FrameId(**json.loads((self._folder / name).read_text("utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise NotReady("frame", f"{name} is damaged; build a new one") from error
 
     def _pinned(self, id: FrameId) -> Snapshot:
         parts: list[_Pinned] = []

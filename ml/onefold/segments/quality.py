@@ -285,6 +285,22 @@ class Sample:
     labels: Mapping[str, str]
     value: float
 
+    @property
+    def help(self) -> str:
+        """What the metric tells."""
+        return _HELP[self.name]
+
+
+_HELP: Final = {
+    "onefold_quality_completeness_ratio": "Share of a source's records that know a trait; of people without a source.",
+    "onefold_quality_duplicates_ratio": "Share of a source's records that are of a person whom it has already.",
+    "onefold_quality_newest_timestamp_seconds": "When the newest of what a source sends was observed or happened.",
+    "onefold_quality_recent_items": f"What a source has sent in the last {RECENT_DAYS} days.",
+    "onefold_quality_conflicts_ratio": "Share of the people with two values of a trait of whom these differ.",
+    "onefold_quality_identifier_drift_deviations": "New identifiers of the last whole week, from what is usual.",
+    "onefold_quality_rejects": "Rows that were not taken.",
+}
+
 
 def samples(quality: Quality) -> Iterator[Sample]:
     """The same as metrics: gauges whose names begin with ``onefold_quality_``."""

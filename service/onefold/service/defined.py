@@ -26,6 +26,7 @@ from onefold.segments.check import Rule, check
 from onefold.segments.memberships import CompiledRules
 from onefold.segments.problems import InvalidRule, did_you_mean
 from onefold.segments.reads import Named
+from onefold.segments.tree import InSegment
 from onefold.segments.vocabulary import Vocabulary
 
 _OF_FILE = "list "
@@ -72,6 +73,11 @@ class Defined:
             near = did_you_mean(key, self.catalogue.segments).removeprefix("; ")
             raise NotFound("segment", key, near)
         return self.catalogue.segments[key]
+
+    def membership(self, key: str) -> Rule:
+        """The rule by which a frame is asked who is in a segment: its own, or of a list that of being on it. Raises as
+        :meth:`segment`."""
+        return self.segment(key).rule or Rule(InSegment(key), {})
 
     def rule(self, text: str) -> Rule:
         """The rule that a text says. Raises InvalidRule."""

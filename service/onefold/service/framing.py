@@ -42,10 +42,8 @@ from onefold.segments import features
 from onefold.segments.features import Population
 from onefold.segments.frame import evaluated
 from onefold.segments.generations import FrameId, Generations
-from onefold.segments.printing import text_of
 from onefold.segments.query import query
 from onefold.segments.reads import Named
-from onefold.segments.tree import InSegment
 from onefold.segments.vocabulary import LABELS, SEGMENTS, Type, TypedFeature
 from onefold.service.defined import Defined, Definer
 from onefold.service.live_frame import IDENTITY, About, LiveFrame
@@ -59,6 +57,8 @@ _QUIET_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 30.0
 _REST: Final = 9.0
 """While others write, so many times as long as a step took is rested after it."""
+_MOST_UPDATED: Final = 5_000
+"""An update has all rows that changed since everybody was published: with more of them, everybody is again."""
 _ROWS_A_PART: Final = 100_000
 _ROWS_TO_GRAPH: Final = 5_000
 
@@ -113,6 +113,10 @@ class Framing:
         self._sequence: int | None = None
         self._told: int | None = None
         """The place in the log up to which all that followed is on identities and in the feed."""
+        self._is_told = False
+        """Whether all of the frame in use is on identities."""
+        self._updated = 0
+        """Rows of updates since everybody was published."""
         self._anew_at = 0.0
         self._rest_until = 0.0
         self._touched = _Touched()
@@ -140,8 +144,7 @@ class Framing:
     def members(self, segment: str, seconds: float | None = None) -> list[str]:
         """The ids of who is in a segment, as it is defined by now, sorted. Raises NotFound for one that there is not,
         NotReady before the first frame, DeadlineExceeded after ``seconds``."""
-        now = self.definer.look(seconds)
-        rule = now.segment(segment).rule or now.rule(text_of(InSegment(segment)))
+        rule = self.definer.look(seconds).membership(segment)
         with self.current.asked(seconds) as asked:
             return [id for batch in asked.rows(rule) for id in batch.column(0).to_pylist()]
 
@@ -163,6 +166,7 @@ class Framing:
                 about = About(str(kept.id), kept.as_of, created_at, len(table), kept.catalogue)
                 self._live = LiveFrame(table, about)
                 self._sequence = self._told = kept.notes.get("told")
+                self._is_told = kept.id == self._generations.told()
         except OnefoldError as error:
             log.info("no kept frame is used", why=str(error))
 
@@ -230,25 +234,31 @@ class Framing:
             self._publish(replace(built, defined=defined), frame, touched, now)
 
     def _publish(self, built: _Built, frame: pa.Table, touched: _Touched, now: Instant) -> None:
-        before, was = self._live, self._built
+        before, was, was_told = self._live, self._built, self._is_told
+        self._is_told = False
         notes = _notes(built, touched.heard if self._told is None else self._told)
         id = self._generations.publish(built.as_of, built.defined.catalogue.version, _parts(frame), notes)
         self._live = LiveFrame(frame, _about(id, built, len(frame)))
-        self._id, self._built = id, built
+        self._id, self._built, self._updated = id, built, 0
         old = None if before is None else _all(before)
-        rows = frame if old is None or was is None else _differing(frame, old)
+        rows = _differing(frame, old) if old is not None and was_told else frame
         touched.add(_touched_data(rows, old))
         causes = _Causes(touched, _ruled(was, built))
         gone = [] if old is None else _gone(old, frame, touched)
-        if was is None:  # at the start, and after what failed on the way
+        if not was_told:  # whoever was to pass on the frame before did not come to its end
             known = {leaver.identity for leaver in gone}
             gone += [Leaver(id, Cause.DATA) for id in left_behind(self._reader) if id not in known]
         self._write(str(id), built.as_of, now, rows, gone, causes)
         names = [each.property for each in _features_of(frame.column_names, built.defined)]
         if was is None or set(names) != set(_features_names(old, built.defined)):
             give_up_features(self._writer, names)
+        self._mark_told(id)
         with self.current.asked() as asked:
             write_count(self._writer, asked.counts())
+
+    def _mark_told(self, id: FrameId) -> None:
+        self._generations.mark_told(id)
+        self._is_told = True
 
     def _update(self) -> None:
         """Bring those up to date who were touched, at most :data:`AT_ONCE`."""
@@ -268,11 +278,17 @@ class Framing:
                 old = asked.people(ids)
             gone = _gone(old, rows, touched)
             notes = _notes(built, self._told)
+            self._is_told = False
             id = self._generations.update(base, as_of, rows, [leaver.identity for leaver in gone], notes)
             self._id, self._built = id, replace(built, as_of=as_of)
             self.current.change(rows, [leaver.identity for leaver in gone], _about(id, self._built, 0))
             causes = _Causes(touched, frozenset())
             self._write(str(id), as_of, now, _differing(rows, old), gone, causes)
+            self._mark_told(id)
+            self._updated += len(rows)
+        if self._updated > _MOST_UPDATED:
+            self._id, self._updated = self._generations.compact(id), 0
+            self._mark_told(self._id)
 
     @contextmanager
     def _or_anew(self, touched: _Touched) -> Iterator[None]:

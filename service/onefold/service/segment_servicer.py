@@ -22,7 +22,6 @@ from onefold.segments.evaluate import explain
 from onefold.segments.printing import text_of
 from onefold.segments.problems import InvalidRule
 from onefold.segments.reads import Named
-from onefold.segments.tree import InSegment
 from onefold.segments.vocabulary import LABELS, SEGMENTS, Row
 from onefold.service import convert, exporting
 from onefold.service.defined import Defined, Definer, catalogue_etag
@@ -341,7 +340,7 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         message = convert.segment_to_proto(stored if stored is not None else now.segment(key))
         try:
             with self._framing.current.asked() as frame:
-                message.member_count, _ = frame.count(now.segment(key).rule or _listed(key))
+                message.member_count, _ = frame.count(now.membership(key))
                 message.frame.CopyFrom(convert.frame_to_proto(frame.about))
         except (NotReady, InvalidInput):
             pass  # no frame knows it yet, or it makes no sense any more
@@ -353,7 +352,7 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
             return now.check(group.rule, f"{field}.rule")
         if group.segment not in now.catalogue.segments:
             now = self._definer.look()  # another replica may have made it just now
-        return now.segment(group.segment).rule or _listed(group.segment)
+        return now.membership(group.segment)
 
     def _as_of(self) -> Instant:
         try:
@@ -380,11 +379,6 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         age = self._clock() - about.created_at
         if age > label.refresh_hours * _HOUR_MS:
             yield f"it was counted {age // _HOUR_MS} hours ago, and {label.refresh_hours} are allowed"
-
-
-def _listed(key: str) -> Rule:
-    """Of a list, the rule that asks the frame who is in it."""
-    return Rule(InSegment(key), {})
 
 
 def _row(stored: Stored, rule: Rule) -> Row:

@@ -418,13 +418,17 @@ def quality(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Also count what an import did not take. May be repeated."),
     ] = None,
+    textfile: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write it as metrics, for the node exporter's text file collector."),
+    ] = None,
     data_folder: DataFolder = None,
     json: Json = False,
 ) -> None:
     """Say how good the data are: what is known, how fresh, where records differ, what has changed, what was refused."""
     from onefold.service.cli import quality
 
-    quality.quality(_settings(data_folder=data_folder), rejects or [], json)
+    quality.quality(_settings(data_folder=data_folder), rejects or [], json, textfile)
 
 
 @app.command()

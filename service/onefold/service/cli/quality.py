@@ -9,13 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from onefold.graph import quality as tables
+from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.model import to_datetime
-from onefold.segments.quality import RECENT_DAYS, Completeness, Quality, Reject, assess
+from onefold.segments.quality import RECENT_DAYS, Completeness, Quality, Reject, assess, samples
 from onefold.service import app
 from onefold.service.cli import terminal
 from onefold.service.cli.maintenance import reader_of, writer_at
@@ -25,10 +27,11 @@ from onefold.service.settings import Settings
 _DAY: Final = 86_400_000
 
 
-def quality(settings: Settings, rejects: Sequence[Path], for_scripts: bool) -> None:
-    """Prints how good the data in the graph are, with what these files of rejects hold.
+def quality(settings: Settings, rejects: Sequence[Path], for_scripts: bool, textfile: Path | None = None) -> None:
+    """Prints how good the data in the graph are, with what these files of rejects hold; ``textfile`` becomes the same
+    as metrics.
 
-    Raises InvalidInput for a file that is none of rejects.
+    Raises InvalidInput for a file that is none of rejects, and for a text file that can't be written.
     """
     refused = sum((counted(path) for path in rejects), Counter[tuple[str, str]]())
     with writer_at(settings) as writer, terminal.progress("reading the graph"):
@@ -36,6 +39,8 @@ def quality(settings: Settings, rejects: Sequence[Path], for_scripts: bool) -> N
         records, links = tables.records(reader), tables.links(reader)
         said = tables.said(reader, now - RECENT_DAYS * _DAY)
     found = assess(records, links, said, (Reject(*why, count) for why, count in refused.items()), now)
+    if textfile is not None:
+        write_metrics(found, textfile)
     if for_scripts:
         print(as_json(found))
     else:
@@ -45,6 +50,20 @@ def quality(settings: Settings, rejects: Sequence[Path], for_scripts: bool) -> N
 def as_json(found: Quality) -> str:
     """An object with all of it; a day as ISO 8601, an instant in milliseconds."""
     return json.dumps(asdict(found), ensure_ascii=False, default=str)
+
+
+def write_metrics(found: Quality, path: Path) -> None:
+    """Writes the gauges as a file for the text file collector of Prometheus's node exporter, which never reads half of
+    one. Raises InvalidInput when it can't be written."""
+    registry, gauges = CollectorRegistry(), dict[str, Gauge]()
+    for sample in samples(found):
+        if sample.name not in gauges:
+            gauges[sample.name] = Gauge(sample.name, sample.help, sorted(sample.labels), registry=registry)
+        gauges[sample.name].labels(**sample.labels).set(sample.value)
+    try:
+        write_to_textfile(str(path), registry)
+    except OSError as error:
+        raise InvalidInput([Violation("--textfile", f"{path} can't be written: {error.strerror}")]) from error
 
 
 def render(found: Quality, console: Console) -> None:
