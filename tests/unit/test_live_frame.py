@@ -60,6 +60,15 @@ def test_members_and_who_is_left_open_are_counted(live: LiveFrame) -> None:
         assert (truths.count(True), truths.count(None)) == (2, 1)
 
 
+def test_many_rules_are_counted_in_one_look_without_what_is_not_in_the_frame(live: LiveFrame) -> None:
+    with live.asked() as frame:
+        asked = {"many": "orders >= 5", "york": 'city == "york"', "x": 'in_segment("x")'}
+        rules = {name: rule(text) for name, text in asked.items()}
+        later = Rule(rule("orders > 1").tree, {"later": TypedFeature("later", Type.INT)})
+        assert frame.members({**rules, "later": later}) == {"many": 2, "york": 2, "x": 2}
+        assert frame.members({}) == {}
+
+
 def test_members_come_by_id_page_by_page(live: LiveFrame) -> None:
     with live.asked() as frame:
         everybody = rule("known(orders) || !known(orders)")

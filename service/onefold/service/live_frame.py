@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -122,9 +122,7 @@ class LiveFrame:
 class Asking:
     """Questions to one moment of a frame."""
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, columns: Collection[str], until: float | None = None
-    ) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, columns: Set[str], until: float | None = None) -> None:
         self._connection = connection
         self._columns = columns
         self._until = until
@@ -140,6 +138,17 @@ class Asking:
         """
         ((members, unknown),) = self._all(text, said.parameters)
         return int(members), int(unknown)
+
+    def members(self, rules: Mapping[str, Rule]) -> dict[str, int]:
+        """How many each rule is true of, all in one look; without those that read what the frame has not."""
+        answerable = {name: rule for name, rule in rules.items() if self._columns >= set(rule.features)}
+        if not answerable:
+            return {}
+        said = [statement.duckdb(rule, self.about.as_of, f"r{n}_") for n, rule in enumerate(answerable.values())]
+        text = f"SELECT {', '.join(f'count(*) FILTER ({each.text})' for each in said)} FROM frame"
+        parameters = {name: value for each in said for name, value in each.parameters.items()}
+        ((*counts,),) = self._all(text, parameters)
+        return dict(zip(answerable, counts, strict=True))
 
     def some(self, rule: Rule, limit: int) -> list[str]:
         """The ids of some whom a rule is true of, the first by id."""

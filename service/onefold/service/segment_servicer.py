@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import grpc
@@ -79,23 +80,25 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         self._definer.create(
             wanted.key, wanted.description, wanted.owner, rule, wanted.records.records, deadline(context)
         )
-        return self._segment(self._definer.current, wanted.key)
+        return self._segment(self._definer.current, wanted.key, deadline(context))
 
     def GetSegment(self, request: pb.GetSegmentRequest, context: grpc.ServicerContext) -> pb.Segment:  # noqa: N802
         """One segment, counted."""
-        return self._segment(self._definer.look(deadline(context)), request.key)
+        seconds = deadline(context)
+        return self._segment(self._definer.look(seconds), request.key, seconds)
 
     def ListSegments(  # noqa: N802
         self, request: pb.ListSegmentsRequest, context: grpc.ServicerContext
     ) -> pb.ListSegmentsResponse:
         """One page of the segments, by key."""
-        now = self._definer.look(deadline(context))
+        seconds = deadline(context)
+        now = self._definer.look(seconds)
         (after,) = place_of("segments", request.page_token, ("",))
         size = size_of(request.page_size)
         keys = sorted(key for key in {*now.catalogue.segments, *now.broken} if key > str(after))
         page = keys[:size]
         return pb.ListSegmentsResponse(
-            segments=[self._segment(now, key) for key in page],
+            segments=self._segments(now, page, seconds),
             next_page_token=token_of("segments", (page[-1],)) if len(keys) > size else "",
         )
 
@@ -112,7 +115,7 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
             changes["rule"] = wanted.rule
         records = wanted.records.records if has == "records" and "records" in named else ()
         self._definer.update(wanted.key, changes, records, wanted.etag, deadline(context))
-        return self._segment(self._definer.current, wanted.key)
+        return self._segment(self._definer.current, wanted.key, deadline(context))
 
     def DeleteSegment(self, request: pb.DeleteSegmentRequest, context: grpc.ServicerContext) -> Empty:  # noqa: N802
         """Nothing."""
@@ -246,7 +249,7 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         if not records:
             raise InvalidInput([Violation("group", "nobody is in it: there is nothing to fix")])
         self._definer.create(request.key, request.description, request.owner, None, records, deadline(context))
-        return self._segment(self._definer.current, request.key)
+        return self._segment(self._definer.current, request.key, deadline(context))
 
     def ExportSegment(  # noqa: N802
         self, request: pb.ExportSegmentRequest, context: grpc.ServicerContext
@@ -335,16 +338,21 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
 
     # -- parts of answers --------------------------------------------------------------------------------------------
 
-    def _segment(self, now: Defined, key: str) -> pb.Segment:
-        stored = now.stored.segments.get(key)
-        message = convert.segment_to_proto(stored if stored is not None else now.segment(key))
-        try:
-            with self._framing.current.asked() as frame:
-                message.member_count, _ = frame.count(now.membership(key))
-                message.frame.CopyFrom(convert.frame_to_proto(frame.about))
-        except (NotReady, InvalidInput):
-            pass  # no frame knows it yet, or it makes no sense any more
+    def _segment(self, now: Defined, key: str, seconds: float | None) -> pb.Segment:
+        (message,) = self._segments(now, [key], seconds)
         return message
+
+    def _segments(self, now: Defined, keys: Sequence[str], seconds: float | None) -> list[pb.Segment]:
+        """Segments as messages, counted as far as there is a frame that can be asked. Raises NotFound."""
+        stored = now.stored.segments
+        messages = [convert.segment_to_proto(stored[key] if key in stored else now.segment(key)) for key in keys]
+        with suppress(NotReady), self._framing.current.asked(seconds) as frame:
+            counted = frame.members({key: now.membership(key) for key in keys if key not in now.broken})
+            for message in messages:
+                if message.key in counted:
+                    message.member_count = counted[message.key]
+                    message.frame.CopyFrom(convert.frame_to_proto(frame.about))
+        return messages
 
     def _rule(self, group: pb.Group, field: str = "group") -> Rule:
         now = self._definer.current
