@@ -123,11 +123,25 @@ def test_a_list_is_made_of_a_file_and_a_snapshot_of_a_rule(shop: Shop) -> None:
         shop.run("segment", "delete", key)
 
 
+def test_of_a_segment_only_what_is_given_changes(shop: Shop) -> None:
+    made = shop.json("segment", "create", "changing", "--rule", BUYERS, "--owner", "crm", "--description", "who bought")
+    said = shop.json("segment", "update", "changing", "--rule", "purchases >= 2", "--etag", made["etag"])
+    assert (said["rule"], said["owner"], said["description"]) == ("purchases >= 2", "crm", "who bought")
+    assert "etag" in shop.run("segment", "update", "changing", "--owner", "me", "--etag", made["etag"], code=3).stderr
+    names = shop.folder / "changing.txt"
+    names.write_text("customer:crm:1001\ncustomer:crm:1002\n")
+    said = shop.json("segment", "update", "changing", "--records", str(names), "--description", "")
+    assert (int(said["record_count"]), said["owner"], said.get("description", "")) == (2, "crm", "")
+    assert "rule" not in said
+    shop.run("segment", "delete", "changing")
+
+
 def test_what_cannot_be_done_is_one_line_and_an_exit_code(shop: Shop) -> None:
     for code, words, arguments in (
         (4, "did you mean buyers?", ("segment", "show", "buyer")),
         (2, "give a segment's key, or a --rule", ("segment", "preview")),
         (2, "give a --rule, or --records", ("segment", "create", "empty")),
+        (2, "give what changes", ("segment", "update", "buyers")),
         (2, "did you mean purchases?", ("segment", "preview", "--rule", "purchases_ > 1")),
         (2, "there is no segment nothing", ("segment", "create", "x", "--rule", 'in_segment("nothing")')),
         (2, "nobody is in it", ("segment", "snapshot", "none", "--rule", "purchases > 99")),

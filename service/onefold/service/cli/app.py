@@ -639,6 +639,31 @@ def segment_create(
         commands.create(channel, key, rule, records, description, owner, json)
 
 
+@segment_commands.command("update", epilog="Example: onefold segment update winback --rule 'overdue > 3'")
+def segment_update(
+    key: SegmentKey,
+    rule: Annotated[str | None, typer.Option(metavar="RULE", help="Who is in it from now on.")] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="Or who has one of these records, a name a line."
+        ),
+    ] = None,
+    description: Annotated[str | None, typer.Option(metavar="WORDS", help="What it is for.")] = None,
+    owner: Annotated[str | None, typer.Option(metavar="WHO", help="Who answers for it.")] = None,
+    etag: Annotated[
+        str, typer.Option(metavar="ETAG", help="Only if this is still its etag, as shown with --json.")
+    ] = "",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Change a segment; what is not given stays."""
+    from onefold.service.cli import segments as commands
+
+    with _service(address) as (channel, _):
+        commands.update(channel, key, rule, records, description, owner, etag, json)
+
+
 @segment_commands.command("delete")
 def segment_delete(key: SegmentKey, address: Address = None) -> None:
     """Delete a segment that nothing reads."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict, MessageToJson
 from google.protobuf.message import Message
 from rich.markup import escape
@@ -78,9 +79,41 @@ def create(
     if records is None:
         segment.rule = rule
     else:
-        segment.records.records.extend(line.strip() for line in records.read_text("utf-8").splitlines() if line.strip())
+        segment.records.records.extend(_names(records))
     with _meant():
         _print(_stub(channel).CreateSegment(pb.CreateSegmentRequest(segment=segment)), as_json)
+
+
+def update(
+    channel: grpc.Channel,
+    key: str,
+    rule: str | None,
+    records: Path | None,
+    description: str | None,
+    owner: str | None,
+    etag: str,
+    as_json: bool,
+) -> None:
+    """Changes what is not None of a segment, if its etag is this one or none is given, and prints it."""
+    if rule is not None and records is not None:
+        raise InvalidInput([Violation("--rule", "give a --rule, or --records")])
+    changes = {"rule": rule, "records": records, "description": description, "owner": owner}
+    mask = [name for name, value in changes.items() if value is not None]
+    if not mask:
+        raise InvalidInput([Violation("segment", "give what changes: --rule, --records, --description or --owner")])
+    segment = pb.Segment(key=key, etag=etag, description=description or "", owner=owner or "")
+    if rule is not None:
+        segment.rule = rule
+    if records is not None:
+        segment.records.records.extend(_names(records))
+    with _meant():
+        request = pb.UpdateSegmentRequest(segment=segment, update_mask=FieldMask(paths=mask))
+        _print(_stub(channel).UpdateSegment(request), as_json)
+
+
+def _names(file: Path) -> list[str]:
+    """The names of records in a file, a line each."""
+    return [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
 
 
 def delete(channel: grpc.Channel, key: str) -> None:
