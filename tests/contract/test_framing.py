@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,8 @@ class World:
         self.folder = folder
         self.framing = self.again()
 
-    def again(self) -> Framing:
-        self.framing = Framing(self.reader, self.writer, self.definer, self.folder)
+    def again(self, anew_seconds: float = inf) -> Framing:
+        self.framing = Framing(self.reader, self.writer, self.definer, self.folder, anew_seconds=anew_seconds)
         return self.framing
 
     def put(self, *items: Item) -> list[Outcome]:
@@ -114,6 +115,42 @@ def test_who_is_touched_is_brought_up_to_date_alone(world: World) -> None:
         assert asked.about.as_of == NOW
         assert asked.about.id.endswith(".1")
     assert read_stored(world.reader, Subject.identity(bob)).properties["f_last_order_at"] == NOW - 1
+
+
+def test_everybody_is_computed_anew_once_the_data_are_an_hour_on(world: World) -> None:
+    _, bob, _ = three(world)
+    world.again(anew_seconds=3_600)
+
+    def looked_back() -> float:
+        world.look()
+        with world.framing.current.asked() as asked:
+            (row,) = asked.people([bob], ["days_since_order"]).to_pylist()
+        return float(row["days_since_order"])
+
+    before = looked_back()
+    world.put(make.order("shop:4", of="web:1", placed=NOW - DAY + 3_599_000))
+    assert looked_back() == before
+    world.put(make.order("shop:5", of="web:1", placed=NOW - 1))
+    assert looked_back() == pytest.approx(before + 1, abs=0.001)
+
+
+def test_everybody_is_computed_anew_beside_a_population_that_has_grown(world: World) -> None:
+    ann, _, _ = three(world)
+    world.look()
+
+    def compared() -> float:
+        with world.framing.current.asked() as asked:
+            (row,) = asked.people([ann], ["order_value_ratio"]).to_pylist()
+        return float(row["order_value_ratio"])
+
+    alone = compared()
+    *most, last = (make.order(f"shop:{n}", f"email:{n}", placed=NOW - 60 * DAY, total=10**9) for n in range(10, 111))
+    world.put(*most)
+    world.look()
+    assert compared() == alone
+    world.put(last)
+    world.look()
+    assert compared() < alone / 10
 
 
 def test_merge_split_and_erasure_are_told_with_their_causes(world: World) -> None:

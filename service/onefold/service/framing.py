@@ -55,6 +55,9 @@ TOO_MANY: Final = 5_000
 """When so many were touched, everybody is looked at anew, once it is quiet."""
 _QUIET_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 30.0
+_MANY: Final = 100
+_MANY_OF_ALL: Final = 0.1
+"""When more than these were brought up to date, what people are compared to is another population."""
 _REST: Final = 9.0
 """While others write, so many times as long as a step took is rested after it."""
 _MOST_UPDATED: Final = 5_000
@@ -179,7 +182,7 @@ class Framing:
         now = time.monotonic()
         quiet = now - last_at >= _QUIET_SECONDS
         due = count and (quiet or now - first_at >= _LONGEST_WAIT_SECONDS)
-        if self._built is None or now >= self._anew_at or (count > TOO_MANY and quiet):
+        if self._built is None or now >= self._anew_at or (quiet and self._is_outgrown(count)):
             self.build()
         elif self._built.defined.stored != defined.stored:
             self._change_rules(defined)
@@ -194,6 +197,17 @@ class Framing:
         else:
             return False
         return True
+
+    def _is_outgrown(self, touched: int) -> bool:
+        """Whether those who were not touched are told by too old a time, or beside too few of the others."""
+        built = self._built
+        assert built is not None
+        updated = built.updated + touched
+        return (
+            touched > TOO_MANY
+            or built.as_of - built.everybody_as_of >= 1000 * self._anew_seconds
+            or (updated > _MANY and updated > _MANY_OF_ALL * self.current.about.people)
+        )
 
     def build(self) -> None:
         """A new frame of everybody, as of now."""
@@ -214,7 +228,7 @@ class Framing:
         known = features.compute(*read.tables, as_of, against, defined.catalogue)
         static = {key: listed(self._reader, list) for key, list in defined.lists.items()}
         frame = evaluated(known, defined.catalogue, static, as_of)
-        self._publish(_Built(defined, against, as_of, now, read.newest is None), frame, touched, now)
+        self._publish(_Built(defined, against, as_of, as_of, now, read.newest is None), frame, touched, now)
         log.info("a frame was built", people=len(frame), as_of=as_of, seconds=(self._writer.clock() - now) / 1000)
 
     def _change_rules(self, defined: Defined) -> None:
@@ -280,7 +294,7 @@ class Framing:
             notes = _notes(built, self._told)
             self._is_told = False
             id = self._generations.update(base, as_of, rows, [leaver.identity for leaver in gone], notes)
-            self._id, self._built = id, replace(built, as_of=as_of)
+            self._id, self._built = id, replace(built, as_of=as_of, updated=built.updated + len(touched.identities))
             self.current.change(rows, [leaver.identity for leaver in gone], _about(id, self._built, 0))
             causes = _Causes(touched, frozenset())
             self._write(str(id), as_of, now, _differing(rows, old), gone, causes)
@@ -402,9 +416,15 @@ class _Built:
     defined: Defined
     against: Population
     as_of: Instant
+    """As of when those are who were brought up to date last."""
+    everybody_as_of: Instant
+    """As of when everybody's features were computed."""
     created_at: Instant
+    """When they were."""
     is_dateless: bool
     """Whether no order and no event was known, so that the instant is that of the building: an old one may come."""
+    updated: int = 0
+    """How many were brought up to date since, one who was twice counted twice."""
     records: dict[str, frozenset[RecordName]] = field(default_factory=dict)
     """Of each list, as far as they were asked for."""
 
