@@ -17,7 +17,8 @@ from onefold.segments.vocabulary import LABELS, SEGMENTS
 MOST_VALUES: Final = 20
 """Of a text or a list of texts: the most common values, each a yes or no; the others are no value of their own."""
 
-_NOT_FEATURES: Final = ("identity", LABELS, SEGMENTS)
+_NOT_FEATURES: Final = ("identity", LABELS, SEGMENTS, "created_at")
+"""When an identity was created says when its first record came here, not what the person is like."""
 _MS_PER_DAY: Final = 86_400_000.0
 
 

@@ -69,7 +69,8 @@ class Telling:
     gain: float
     """Its share of what all numbers together gain the trees."""
     of_group: float | None
-    """The median; of a yes or no, the share of yes. None where it is known of nobody."""
+    """The median, or the mean where the medians of both are the same; of a yes or no, the share of yes. None where it
+    is known of nobody."""
     of_rest: float | None
 
 
@@ -209,18 +210,17 @@ def _telling(
         Telling(
             str(used[place]),
             float(share[place]),
-            _typical(values[member, place], used[place]),
-            _typical(values[~member, place], used[place]),
+            *_typical(values[member, place], values[~member, place], used[place]),
         )
         for place in first
     )
 
 
-def _typical(values: FloatArray, term: Term) -> float | None:
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return None
-    return float(np.median(known) if term.value is None else known.mean())
+def _typical(group: FloatArray, rest: FloatArray, term: Term) -> tuple[float | None, float | None]:
+    known = [values[~np.isnan(values)] for values in (group, rest)]
+    medians, means = ([float(of(each)) if len(each) else None for each in known] for of in (np.median, np.mean))
+    group_is, rest_is = medians if term.value is None and medians[0] != medians[1] else means
+    return group_is, rest_is
 
 
 def _warnings(group: Set[str], member: BoolArray, found: Estimate, telling: tuple[Telling, ...]) -> tuple[str, ...]:

@@ -1530,7 +1530,9 @@ class FindLookalikesResponse(_message.Message):
         gain: _builtins.float
         """Its share of what all numbers together gain the trees, 0 to 1."""
         of_group: _builtins.float
-        """The group's median; of a yes or no, the share of yes. Absent where it is known of nobody."""
+        """The group's median, or its mean where the medians of both are the same; of a yes or no, the share of yes. Absent where
+        it is known of nobody.
+        """
         of_rest: _builtins.float
         """Of the rest."""
         def __init__(
