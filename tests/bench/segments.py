@@ -49,7 +49,7 @@ from tests.bench.crowd import END, crowds
 from tests.bench.ingest import Ratio
 from tests.engines import driver_of, empty, open_engine
 
-PEOPLE: Final = 200_000
+PEOPLE: Final = 1_000_000
 AT_ONCE: Final = 50_000
 PREVIEWS: Final = 60
 IN_CYPHER: Final = 7

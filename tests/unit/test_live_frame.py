@@ -54,6 +54,8 @@ def test_members_and_who_is_left_open_are_counted(live: LiveFrame) -> None:
         assert frame.about == About("frame-1", 1_000, 900, 4, "1-abc")
         assert frame.count(rule("orders >= 5")) == (2, 1)
         assert frame.count(rule('orders >= 5 && city == "york"')) == (1, 1)
+        assert frame.count(rule('!(orders >= 5 && city == "york")')) == (2, 1)
+        assert frame.count(rule('orders >= 5 || city == "leeds"')) == (3, 0)
         assert frame.count(rule('in_segment("x")')) == (2, 0)
         holds = compiled(rule("orders >= 5"))
         truths = [holds(row, 1_000) for row in frame.people().to_pylist()]
@@ -78,6 +80,20 @@ def test_members_come_by_id_page_by_page(live: LiveFrame) -> None:
         assert found == [{"identity": "c", "city": "leeds"}, {"identity": "d", "city": "york"}]
         reached = frame.rows(everybody, contactable_on="email").read_all()
         assert reached["identity"].to_pylist() == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 10_000])
+def test_rows_come_by_id_whatever_came_later(live: LiveFrame, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr("onefold.service.live_frame._ROWS", at_once)
+    everybody = rule("known(orders) || !known(orders)")
+    live.change(frame(("z", 1, "york", []), ("c", 2, None, []), ("aa", 3, None, ["x"])), ["b"], ABOUT)
+    live.change(frame(("bb", 4, "leeds", []), ("aa", 4, "york", [])), [], ABOUT)
+    with live.asked() as asked:
+        assert asked.rows(everybody).read_all()["identity"].to_pylist() == ["a", "aa", "bb", "c", "d", "z"]
+        later = asked.rows(everybody, ["orders", "segments"], after="aa").read_all().to_pylist()
+        assert [(row["identity"], row["orders"]) for row in later] == [("bb", 4), ("c", 2), ("d", 9), ("z", 1)]
+        assert later[2] == {"identity": "d", "orders": 9, "segments": ["x"]}
+        assert asked.people().column_names == frame().column_names
 
 
 def test_overlaps_name_both_and_the_other(live: LiveFrame) -> None:

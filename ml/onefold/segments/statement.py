@@ -59,6 +59,15 @@ def duckdb(rule: Rule, now: Instant, parameter: str = "p") -> Statement:
     return _stated(rule, now, _DuckDB(), parameter)
 
 
+def duckdb_not_false(rule: Rule, now: Instant, parameter: str = "p") -> Statement:
+    """The condition that a rule is true or left open, as :func:`duckdb` has it; in a ``WHERE`` it is over with a row at
+    the first part of a conjunction that is false."""
+    parts = rule.tree.of if isinstance(rule.tree, And) else (rule.tree,)
+    said = [duckdb(Rule(part, rule.features), now, f"{parameter}{n}_") for n, part in enumerate(parts)]
+    text = " AND ".join(f"coalesce({each.text}, TRUE)" for each in said)
+    return Statement(text, {name: value for each in said for name, value in each.parameters.items()})
+
+
 def cypher(rule: Rule, now: Instant) -> Statement:
     """The rule as of an instant as a condition of Cypher on the node ``i``, for Neo4j and ArcadeDB alike.
 
@@ -73,6 +82,7 @@ class _Dialect(Protocol):
     def column(self, feature: TypedFeature) -> str: ...
     def keys(self, name: str) -> str: ...
     def ms(self, instant: str) -> str: ...
+    def beside(self, instant: str, operator: str, ms: int) -> tuple[str, int]: ...
     def real(self, number: str) -> str: ...
     def quotient(self, a: str, b: str) -> str: ...
     def finite(self, number: str) -> str: ...
@@ -89,6 +99,10 @@ class _DuckDB:
 
     def ms(self, instant: str) -> str:
         return f"epoch_ms({instant})"
+
+    def beside(self, instant: str, operator: str, ms: int) -> tuple[str, int]:
+        # Microseconds are what DuckDB keeps: milliseconds it would have to reckon for every row.
+        return f"epoch_us({instant}) {operator}", 1000 * ms
 
     def real(self, number: str) -> str:
         return f"{number}::DOUBLE"
@@ -116,6 +130,9 @@ class _Cypher:
 
     def ms(self, instant: str) -> str:
         return f"{instant}.epochMillis"
+
+    def beside(self, instant: str, operator: str, ms: int) -> tuple[str, int]:
+        return f"{self.ms(instant)} {operator}", ms
 
     def real(self, number: str) -> str:
         return f"toFloat({number})"
@@ -184,8 +201,9 @@ class _Writer:
 
     def _comparison(self, node: Comparison) -> str:
         if found := cutoff(node):
-            instant = self.dialect.ms(self.dialect.column(self.features[found.key]))
-            return f"{instant} {_COMPARE[found.operator]} {self._parameter(self.now - found.ms)}"
+            column = self.dialect.column(self.features[found.key])
+            compared, limit = self.dialect.beside(column, _COMPARE[found.operator], self.now - found.ms)
+            return f"{compared} {self._parameter(limit)}"
         return f"{self._operand(node.left)} {_COMPARE[node.operator]} {self._operand(node.right)}"
 
     def _operand(self, node: Node) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from bisect import bisect
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -28,6 +29,10 @@ from onefold.segments.vocabulary import LABELS, SEGMENTS, Row, Type
 IDENTITY: Final = "identity"
 REACHABLE: Final = "reachable_by"
 """The feature that says by which kinds of identifiers a person can be reached."""
+
+_CHANGED: Final = "_changed"
+"""Says which rows came later. DuckDB gives the others in the order in which they were put in, by id, so that only these
+have to be sorted."""
 
 _ROWS: Final = 10_000
 """Rows that are taken from DuckDB together."""
@@ -68,11 +73,14 @@ class LiveFrame:
         self._root = duckdb.connect()
         self._root.execute("SET enable_progress_bar = false")
         self._root.from_arrow(frame).create("frame")
-        self._root.execute("CREATE TABLE about (id VARCHAR, as_of BIGINT, created_at BIGINT, catalogue VARCHAR)")
-        self._write_about(self._root, about)
+        self._root.execute(f"ALTER TABLE frame ADD COLUMN {_CHANGED} BOOLEAN DEFAULT FALSE")
+        self._root.execute(
+            "CREATE TABLE about (id VARCHAR, as_of BIGINT, created_at BIGINT, people BIGINT, catalogue VARCHAR)"
+        )
         self.columns: Final = frozenset(frame.column_names)
         self.about = replace(about, people=len(frame))
         """Which frame it is by now; who asks more than that is told with the answer."""
+        self._write_about(self._root, self.about)
 
     def change(self, rows: pa.Table, gone: Collection[str], about: About) -> None:
         """Put these rows in the place of those of the same people, and take out who is gone."""
@@ -82,12 +90,13 @@ class LiveFrame:
             connection.register("leaving", leaving)
             connection.register("coming", rows)
             connection.execute(f"DELETE FROM frame WHERE {IDENTITY} IN (SELECT {IDENTITY} FROM leaving)")
-            connection.execute("INSERT INTO frame BY NAME SELECT * FROM coming")
+            connection.execute(f"INSERT INTO frame BY NAME SELECT *, TRUE AS {_CHANGED} FROM coming")
             connection.execute("DELETE FROM about")
-            self._write_about(connection, about)
             ((people,),) = connection.execute("SELECT count(*) FROM frame").fetchall()
+            about = replace(about, people=people)
+            self._write_about(connection, about)
             connection.commit()
-            self.about = replace(about, people=people)
+            self.about = about
 
     def check(self, rule: Rule) -> None:
         """Raises NotReady for a feature that the frame has not."""
@@ -115,8 +124,8 @@ class LiveFrame:
 
     @staticmethod
     def _write_about(connection: duckdb.DuckDBPyConnection, about: About) -> None:
-        said = [about.id, about.as_of, about.created_at, about.catalogue]
-        connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", said)
+        said = [about.id, about.as_of, about.created_at, about.people, about.catalogue]
+        connection.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?)", said)
 
 
 class Asking:
@@ -126,17 +135,17 @@ class Asking:
         self._connection = connection
         self._columns = columns
         self._until = until
-        (about,) = self._all("SELECT id, as_of, created_at, (SELECT count(*) FROM frame), catalogue FROM about", {})
+        (about,) = self._all("SELECT id, as_of, created_at, people, catalogue FROM about", {})
         self.about: Final = About(*about)
 
     def count(self, rule: Rule) -> tuple[int, int]:
         """How many a rule is true of, and how many it is left open of."""
-        said = self._where(rule)
+        said, possible = self._where(rule), statement.duckdb_not_false(rule, self.about.as_of, "q")
         text = f"""
             SELECT count(*) FILTER (truth), count(*) FILTER (truth IS NULL)
-            FROM (SELECT {said.text} AS truth FROM frame)
+            FROM (SELECT {said.text} AS truth FROM frame WHERE {possible.text})
         """
-        ((members, unknown),) = self._all(text, said.parameters)
+        ((members, unknown),) = self._all(text, {**said.parameters, **possible.parameters})
         return int(members), int(unknown)
 
     def members(self, rules: Mapping[str, Rule]) -> dict[str, int]:
@@ -192,18 +201,20 @@ class Asking:
         said = self._where(rule)
         selected = ", ".join(_quoted(name) for name in dict.fromkeys((IDENTITY, *columns)))
         text = f"""
-            SELECT {selected} FROM frame
-            WHERE {said.text} AND {IDENTITY} > $after{self._reachable(contactable_on)} ORDER BY {IDENTITY}
+            SELECT {selected} FROM frame WHERE {said.text} AND {IDENTITY} > $after{self._reachable(contactable_on)}
         """
         parameters: dict[str, Any] = {**said.parameters, "after": after}
         if contactable_on:
             parameters["reach"] = contactable_on
         self._check_time()
-        return self._connection.sql(text, params=parameters).to_arrow_reader(_ROWS)
+        changed = self._connection.sql(f"{text} AND {_CHANGED} ORDER BY {IDENTITY}", params=parameters)
+        found = changed.to_arrow_table()
+        others = self._connection.sql(f"{text} AND NOT {_CHANGED}", params=parameters).to_arrow_reader(_ROWS)
+        return pa.RecordBatchReader.from_batches(others.schema, _merged(others, found))
 
     def people(self, identities: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of the frame, all or of some, by id; all columns or some."""
-        selected = "*" if columns is None else ", ".join(_quoted(name) for name in columns)
+        selected = f"* EXCLUDE {_CHANGED}" if columns is None else ", ".join(_quoted(name) for name in columns)
         where = "" if identities is None else f"WHERE {IDENTITY} IN (SELECT unnest($identities))"
         parameters: Mapping[str, Any] = {} if identities is None else {"identities": list(identities)}
         text = f"SELECT {selected} FROM frame {where} ORDER BY {IDENTITY}"
@@ -242,6 +253,21 @@ class Asking:
         if REACHABLE not in self._columns:
             raise NotReady(REACHABLE, "is not in the frame")
         return f" AND list_contains({REACHABLE}, $reach)"
+
+
+def _merged(batches: Iterable[pa.RecordBatch], changed: pa.Table) -> Iterator[pa.RecordBatch]:
+    """All rows by id, of batches and of a table that are each by id."""
+    ids, start = changed[IDENTITY].to_pylist(), 0
+    for batch in batches:
+        if len(batch):
+            end = bisect(ids, batch[IDENTITY][-1].as_py(), start)
+            if end == start:
+                yield batch
+            else:
+                both = pa.concat_tables([pa.Table.from_batches([batch]), changed.slice(start, end - start)])
+                yield from both.sort_by(IDENTITY).to_batches(_ROWS)
+            start = end
+    yield from changed.slice(start).to_batches(_ROWS)
 
 
 def _check_columns(rule: Rule, columns: Collection[str]) -> None:
