@@ -266,7 +266,10 @@ def test_labels_are_counted_and_doubted(shop: Client) -> None:
     labels = {label.key: label for label in found.labels}
     assert {label.layer for label in found.labels} >= {"attribute", "behaviour", "value", "life_cycle"}
     assert all(label.HasField("member_count") for label in labels.values())
-    assert any("nobody has it" in label.doubts for label in labels.values())
+    assert list(labels["champion"].doubts) == ["nobody has it", "no label and no segment reads it"]
+    assert list(labels["lost"].doubts) == ["nobody has it"]  # a segment of the catalogue reads it
+    prospects = pb.PreviewSegmentRequest(group=pb.Group(rule='has_label("prospect")'))
+    assert shop.segment.PreviewSegment(prospects).member_count == labels["prospect"].member_count == 3
     assert labels["new"].history[0].member_count == labels["new"].member_count
     assert [count.member_count for count in labels["champion"].history] == [0, 0]
 

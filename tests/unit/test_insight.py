@@ -91,23 +91,26 @@ def test_a_distribution_counts_those_for_whom_something_is_known():
 
 
 def test_every_dimension_that_is_known_is_told_with_its_index():
-    """All that the requirements name: of the frame, and of what events say of the device."""
-    frame = pa.Table.from_pylist(
-        [
-            {
-                **{"identity": f"i{n:04d}", "age": 30, "gender": "f", "country": "gb", "region": "kent", "city": "dover"},
-                **{"loyalty_tier": "gold", "categories": ["home"], "first_source": "shop", "labels": []},
-                "price_band": 5 if n % 4 == 0 else 1 + n % 2,
-                "preferred_channel": "app" if n % 4 == 0 else "store",
-            }
-            for n in range(2_000)
-        ]
-    )
-    events = [
-        {**MADE.events[0], "identity": f"i{n:04d}", "at": moment(END - 1), "properties": [("device_type", d), ("os", o)]}
-        for n in range(1_000)
-        for d, o in [("phone", "android" if n % 4 else "ios"), ("desktop", "linux")][: 1 + (n % 8 == 0)]
+    """All that a frame may have, and what events say of the device."""
+    alike = {"age": 30, "gender": "f", "country": "gb", "region": "kent", "city": "dover", "loyalty_tier": "gold"}
+    alike |= {"categories": ["home"], "first_source": "shop", "labels": []}
+    rows = [
+        {
+            **alike,
+            "identity": f"i{n:04d}",
+            "price_band": 5 if n % 4 == 0 else 1 + n % 2,
+            "preferred_channel": "app" if n % 4 == 0 else "store",
+        }
+        for n in range(2_000)
     ]
+    frame = pa.Table.from_pylist(rows)
+    devices = [
+        (n, [("device_type", device), ("os", os)])
+        for n in range(1_000)
+        for device, os in [("phone", "android" if n % 4 else "ios"), ("desktop", "linux")][: 1 + (n % 8 == 0)]
+    ]
+    seen = {**MADE.events[0], "at": moment(END - 1)}
+    events = [{**seen, "identity": f"i{n:04d}", "properties": said} for n, said in devices]
     # Of the segment are all whose number is a multiple of eight: those have price band 5, the app, and two devices.
     inside = [f"i{n:04d}" for n in range(0, 2_000, 8)]
     nothing = (columns.ORDERS.empty_table(), columns.LINES.empty_table())

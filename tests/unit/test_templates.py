@@ -38,17 +38,15 @@ class Shop:
         price = None if piece is None else piece * MICROS
         line = {"product": "shop:1", "name": "", "category": "", "quantity": 1, "unit_price": price}
         self.said.lines.append({**placed, **line})
-        self.said.orders.append(
-            {
-                **{**placed, "record": f"customer:crm:{identity}", "utc_offset_minutes": 0, "total": pounds * MICROS},
-                "refunds": [{"at": at + 2 * DAY, "amount": refund * MICROS}] if refund else [],
-                **{"lines": 1, "units": 1, "products": 1, "channel": "", "has_coupon": False, "payment_method": ""},
-                **{"source": "shop", **more},
-            }
-        )
+        self.said.orders.append({
+            **placed, "record": f"customer:crm:{identity}", "utc_offset_minutes": 0, "total": pounds * MICROS,
+            "refunds": [{"at": at + 2 * DAY, "amount": refund * MICROS}] if refund else [],
+            "lines": 1, "units": 1, "products": 1, "channel": "", "has_coupon": False, "payment_method": "",
+            "source": "shop", **more,
+        })  # fmt: skip
 
     def events(self, identity: str, type: str, count: int = 1, days: float = 3, **properties: str) -> None:
-        """So many, an hour apart, the latest so many days ago; ``source``, ``channel`` and ``offset`` are no property."""
+        """So many, an hour apart, the latest so many days ago; ``source``, ``channel``, ``offset`` are no property."""
         record = {"identity": identity, "record": f"customer:crm:{identity}", "type": type}
         record |= {"source": properties.pop("source", "web"), "channel": properties.pop("channel", "")}
         offset = int(properties.pop("offset", 0))
@@ -239,8 +237,9 @@ TEMPLATES = [
 """Each label, who has it, and who comes near it or does the contrary."""
 
 
-@pytest.mark.parametrize(("label", "has", "has_not"), TEMPLATES)
-def test_who_does_what_a_label_is_about_has_it_and_who_comes_near_has_not(label: str, has: str, has_not: str) -> None:
+@pytest.mark.parametrize(("label", "has", "has_not"), TEMPLATES, ids=[label for label, *_ in TEMPLATES])
+def test_who_does_it_has_the_label(label: str, has: str, has_not: str) -> None:
+    """And who only comes near has not."""
     assert set(has.split()) <= labels()[label]
     assert set(has_not.split()).isdisjoint(labels()[label])
 

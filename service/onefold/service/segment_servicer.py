@@ -327,7 +327,7 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
             if about is not None:
                 message.member_count = counted.get(f"label {key}", 0)
                 message.share = message.member_count / about.people if about.people else 0.0
-            message.doubts.extend(self._doubts(label, message, about))
+            message.doubts.extend(doubts(label, message, about, self._clock()))
             message.history.extend(_history(counts, f"label {key}"))
             response.labels.append(message)
         return response
@@ -369,18 +369,20 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         except NotReady:
             return {}, None
 
-    def _doubts(self, label: Label, message: pb.Label, about: About | None) -> Iterable[str]:
-        if label.status is not Status.ACTIVE or about is None:
-            return
-        if message.member_count == 0:
-            yield "nobody has it"
-        elif message.member_count == about.people:
-            yield "everybody has it"
-        if not message.read_by and not label.ladder:
-            yield "no label and no segment reads it"
-        age = self._clock() - about.created_at
-        if age > label.refresh_hours * _HOUR_MS:
-            yield f"it was counted {age // _HOUR_MS} hours ago, and {label.refresh_hours} are allowed"
+
+def doubts(label: Label, counted: pb.Label, about: About | None, now: Instant) -> Iterable[str]:
+    """What a label that was counted in a frame is doubted for, in words."""
+    if label.status is not Status.ACTIVE or about is None:
+        return
+    if counted.member_count == 0:
+        yield "nobody has it"
+    elif counted.member_count == about.people:
+        yield "everybody has it"
+    if not counted.read_by and not label.ladder:
+        yield "no label and no segment reads it"
+    age = now - about.created_at
+    if age > label.refresh_hours * _HOUR_MS:
+        yield f"it was counted {age // _HOUR_MS} hours ago, and {label.refresh_hours} are allowed"
 
 
 def _row(stored: Stored, rule: Rule) -> Row:
