@@ -82,8 +82,8 @@ bench-ml: .venv/bench ## measures the predictions on real orders beside every ba
 	@$(PY) -m tests.bench_ml $(ARGS)
 
 .PHONY: notebook
-notebook: .venv/ready ## runs the example notebook and stores what it shows
-	@$(PY) -m tests.notebook
+notebook: .venv/ready ## runs the example notebooks and stores what they show (ARGS=insight for one)
+	@$(PY) -m tests.notebook $(ARGS)
 
 .PHONY: neo4j
 neo4j: .venv/ready ## the Neo4j of the tests, until Ctrl-C; prints the settings that point the service at it

@@ -1,7 +1,8 @@
-"""The example notebook, run from top to bottom in a fresh kernel; ``make notebook`` stores what it then shows."""
+"""The example notebooks, run from top to bottom in a fresh kernel; ``make notebook`` stores what they then show."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -9,21 +10,23 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-PATH: Final = Path(__file__).parents[1] / "examples" / "churn.ipynb"
+FOLDER: Final = Path(__file__).parents[1] / "examples"
+NAMES: Final = ("churn", "insight")
 
 
-def stored() -> NotebookNode:
+def stored(name: str) -> NotebookNode:
     """The notebook as it is in the repository."""
-    return nbformat.read(PATH, as_version=4)
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
 
-def executed() -> NotebookNode:
+def executed(name: str) -> NotebookNode:
     """The same, with what it shows when it is run now. Raises CellExecutionError with what a cell raised."""
-    notebook = stored()
+    notebook = stored(name)
     # Times of day would make two runs differ.
-    client = NotebookClient(notebook, timeout=500, record_timing=False, resources={"metadata": {"path": PATH.parent}})
+    client = NotebookClient(notebook, timeout=500, record_timing=False, resources={"metadata": {"path": FOLDER}})
     return client.execute()
 
 
 if __name__ == "__main__":
-    nbformat.write(executed(), PATH)
+    for name in sys.argv[1:] or NAMES:
+        nbformat.write(executed(name), FOLDER / f"{name}.ipynb")

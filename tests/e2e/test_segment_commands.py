@@ -80,6 +80,9 @@ def test_a_segment_is_listed_shown_previewed_and_explained(shop: Shop) -> None:
     assert [line.split()[:2] for line in listed.splitlines() if line.startswith("buyers ")] == [["buyers", "2"]]
     shown = shop.json("segment", "show", "buyers")
     assert (shown["rule"], shown["owner"], int(shown["member_count"])) == (BUYERS, "crm", 2)
+    (count,) = shop.json("segment", "show", "buyers", "--history", "1")["history"]
+    assert int(count["member_count"]) == 2
+    assert shop.run("segment", "show", "buyers", "--history", "1").stdout.split()[-1] == "2"
     preview = shop.run("segment", "preview", "buyers").stdout
     assert preview.startswith("2 of 3 people are in (66.7%), 0 are left open")
     same = shop.json("segment", "preview", "--rule", BUYERS)

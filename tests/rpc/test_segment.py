@@ -242,13 +242,36 @@ def test_entries_are_watched_and_followed_on(shop: Client) -> None:
     assert seen == list(range(1, len(seen) + 1))
 
 
+def test_members_are_counted_over_time(shop: Client) -> None:
+    def history(key: str) -> list[pb.MemberCount]:
+        return list(shop.segment.GetSegment(pb.GetSegmentRequest(key=key, history_count=50)).history)
+
+    def counts(key: str) -> list[int]:
+        return [count.member_count for count in history(key)]
+
+    shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=pb.Segment(key="counted", rule="purchases >= 9")))
+    until(lambda: counts("counted")[:1] == [0])
+    wider = pb.Segment(key="counted", rule="purchases >= 3")
+    shop.segment.UpdateSegment(pb.UpdateSegmentRequest(segment=wider))
+    until(lambda: counts("counted")[:2] == [1, 0])
+    assert len(counts("counted")) < len(counts("buyers"))  # frames before it was defined know nothing of it
+    times = [count.as_of_time.ToMilliseconds() for count in history("buyers")]
+    assert times == sorted(times, reverse=True)
+    assert not shop.segment.GetSegment(pb.GetSegmentRequest(key="buyers")).history
+    shop.segment.DeleteSegment(pb.DeleteSegmentRequest(key="counted"))
+
+
 def test_labels_are_counted_and_doubted(shop: Client) -> None:
     found = shop.segment.ListLabels(pb.ListLabelsRequest(history_count=2))
     labels = {label.key: label for label in found.labels}
     assert {label.layer for label in found.labels} >= {"attribute", "behaviour", "value", "life_cycle"}
     assert all(label.HasField("member_count") for label in labels.values())
-    assert any("nobody has it" in label.doubts for label in labels.values())
-    assert labels["new"].history
+    assert list(labels["champion"].doubts) == ["nobody has it", "no label and no segment reads it"]
+    assert list(labels["lost"].doubts) == ["nobody has it"]  # a segment of the catalogue reads it
+    prospects = pb.PreviewSegmentRequest(group=pb.Group(rule='has_label("prospect")'))
+    assert shop.segment.PreviewSegment(prospects).member_count == labels["prospect"].member_count == 3
+    assert labels["new"].history[0].member_count == labels["new"].member_count
+    assert [count.member_count for count in labels["champion"].history] == [0, 0]
 
 
 def test_a_catalogue_is_put_in_force(shop: Client) -> None:

@@ -20,6 +20,7 @@ from tests.histories import NO_EVENTS
 ROOT = Path(__file__).parents[2]
 RULES = (ROOT / "docs" / "rules.md").read_text("utf-8")
 LABELS = (ROOT / "docs" / "labels.md").read_text("utf-8")
+PROOFS = (ROOT / "docs" / "proved.md").read_text("utf-8")
 
 
 def test_the_settings_table_in_the_readme_is_that_of_the_code() -> None:
@@ -100,6 +101,26 @@ def test_the_templates_in_the_page_of_labels_are_those_of_the_catalogue() -> Non
     for layer, templates in rows:
         own = {label.ladder or key for key, label in known.labels.items() if label.layer == layer}
         assert set(re.findall(r"`(\w+)`", templates)) == own
+
+
+def test_each_test_in_the_page_of_proofs_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)", PROOFS)
+    assert len(named) > 100
+    there = {
+        file: set(re.findall(r"^def (test_\w+)\(", (ROOT / file).read_text("utf-8"), re.MULTILINE)) for file, _ in named
+    }
+    assert [f"{file}::{test}" for file, test in named if test not in there[file]] == []
+
+
+def test_the_page_of_proofs_leaves_out_no_label_and_no_row() -> None:
+    labels = {row[1].strip("`"): row for row in _rows("| layer | label |", PROOFS)}
+    known = catalogue.load().labels
+    assert labels.keys() == known.keys()
+    for key, row in labels.items():
+        assert row[0].replace(" ", "_") == known[key].layer
+        assert f"tests/unit/test_templates.py::test_who_does_it_has_the_label[{key}]" in row[3]
+    rows = set(re.findall(r"^\| ([SI]\d+) \|", PROOFS, re.MULTILINE))
+    assert rows == {*(f"S{n}" for n in range(1, 11)), *(f"I{n}" for n in range(1, 10))}
 
 
 def test_the_python_in_the_page_of_labels_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from onefold.graph.errors import InvalidInput
 from onefold.segments import columns
 from onefold.segments.insight import decision, relations
 from onefold.segments.insight.describe import Asked, describe
+from onefold.segments.insight.intervals import share
 from tests.clientele import END, FRAME, crowd, moment
 
 ZONE = "Asia/Kolkata"
@@ -87,6 +88,43 @@ def test_a_distribution_counts_those_for_whom_something_is_known():
             assert close(s.whole, s.everywhere / len(values))
             assert s.tgi is None or close(s.tgi.value, 100 * s.share.value / s.whole)
         assert [s.count for s in told.shares] == sorted((s.count for s in told.shares), reverse=True)
+
+
+def test_every_dimension_that_is_known_is_told_with_its_index():
+    """All that a frame may have, and what events say of the device."""
+    alike = {"age": 30, "gender": "f", "country": "gb", "region": "kent", "city": "dover", "loyalty_tier": "gold"}
+    alike |= {"categories": ["home"], "first_source": "shop", "labels": []}
+    rows = [
+        {
+            **alike,
+            "identity": f"i{n:04d}",
+            "price_band": 5 if n % 4 == 0 else 1 + n % 2,
+            "preferred_channel": "app" if n % 4 == 0 else "store",
+        }
+        for n in range(2_000)
+    ]
+    frame = pa.Table.from_pylist(rows)
+    devices = [
+        (n, [("device_type", device), ("os", os)])
+        for n in range(1_000)
+        for device, os in [("phone", "android" if n % 4 else "ios"), ("desktop", "linux")][: 1 + (n % 8 == 0)]
+    ]
+    seen = {**MADE.events[0], "at": moment(END - 1)}
+    events = [{**seen, "identity": f"i{n:04d}", "properties": said} for n, said in devices]
+    # Of the segment are all whose number is a multiple of eight: those have price band 5, the app, and two devices.
+    inside = [f"i{n:04d}" for n in range(0, 2_000, 8)]
+    nothing = (columns.ORDERS.empty_table(), columns.LINES.empty_table())
+    told = describe(inside, frame, *nothing, pa.Table.from_pylist(events, columns.EVENTS), END).distributions
+    assert [d.key for d in told] == [
+        "age", "gender", "country", "region", "city", "loyalty_tier", "device_type", "os", "price_band", "categories",
+        "preferred_channel", "first_source",
+    ]  # fmt: skip
+    found = {d.key: {s.value: (s.count, s.everywhere, round(s.tgi.value)) for s in d.shares} for d in told}
+    assert found["price_band"] == {"1": (0, 500, 0), "2": (0, 1_000, 0), "5": (250, 500, 400)}
+    assert found["preferred_channel"] == {"app": (250, 500, 400), "store": (0, 1_500, 0)}
+    assert found["device_type"] == {"phone": (125, 1_000, 100), "desktop": (125, 125, 800)}
+    assert found["os"] == {"linux": (125, 125, 800), "ios": (125, 250, 400), "android": (0, 750, 0)}
+    assert found["city"] == {"dover": (250, 2_000, 100)}
 
 
 def test_ages_are_told_in_bands_in_their_order():
@@ -191,6 +229,10 @@ def test_best_sellers_and_categories_are_counted_by_order():
         priced = [r for r in mine if r["unit_price"] is not None and r["currency"] == "GBP"]
         assert close(product.revenue, sum(r["quantity"] * r["unit_price"] for r in priced) / 1e6)
     assert [p.orders for p in told.best_sellers] == sorted((p.orders for p in told.best_sellers), reverse=True)
+    few = describe(INSIDE, *MADE.tables(), END, Asked(time_zone=ZONE, most=2)).products
+    paid = sum(r["quantity"] * r["unit_price"] for r in rows if r["unit_price"] is not None and r["currency"] == "GBP")
+    assert close(few.best_sellers_share, sum(p.revenue for p in few.best_sellers) * 1e6 / paid)
+    assert few.best_sellers_share < told.best_sellers_share == 1
     home = {r["order"] for r in rows if r["category"] == "home"}
     assert {p.value: p.orders for p in told.categories}["home"] == len(home)
 
@@ -213,6 +255,37 @@ def test_high_value_customers_bring_what_they_were_charged():
     high = [r for r in rows if "rfm_high_value" in ROWS[r["identity"]]["labels"]]
     assert close(check.found.value, sum(r["total"] for r in high) / sum(r["total"] for r in rows))
     assert check.words == f"high-value customers bring {check.found.value:.0%} of the revenue"
+    assert (check.bar, check.met) == (0.4, check.found.value >= 0.4)
+
+
+@pytest.mark.parametrize(
+    ("ages", "core", "clear", "words"),
+    [
+        ([30] * 60 + [40] * 40, True, True, "the audience is clear: one age band has 60%"),
+        ([30] * 59 + [40] * 41, False, True, "the audience is clear: one age band has 59%"),
+        ([30] * 40 + [40] * 30 + [50] * 30, False, True, "the audience is clear: one age band has 40%"),
+        ([30] * 39 + [40] * 31 + [50] * 30, False, False, "the audience is blurred: no age band has more than 39%"),
+        ([None] * 9, None, None, "no age is known"),
+    ],
+)
+def test_an_audience_has_a_core_from_60_percent_on_and_is_blurred_below_40(ages, core, clear, words):
+    frame = pa.table({"identity": [f"i{n}" for n in range(len(ages))], "age": pa.array(ages, pa.int64())})
+    empty = [schema.empty_table() for schema in (columns.ORDERS, columns.LINES, columns.EVENTS)]
+    checks = {c.key: c for c in describe(frame["identity"], frame, *empty, END).checks}
+    assert (checks["core_age"].met, checks["clear_age"].met) == (core, clear)
+    assert checks["clear_age"].words == words
+    if core is not None:
+        assert checks["core_age"].words == f"{ages.count(30)}% are of the core age band 25–34"
+
+
+@pytest.mark.parametrize(("of_five", "met"), [(70, True), (69, False)])
+def test_five_regions_are_to_have_70_percent(of_five, met):
+    regions = [f"r{n % 5}" for n in range(of_five)] + [f"far-{n}" for n in range(100 - of_five)]
+    frame = pa.table({"identity": [f"i{n}" for n in range(100)], "region": regions})
+    empty = [schema.empty_table() for schema in (columns.ORDERS, columns.LINES, columns.EVENTS)]
+    (check,) = [c for c in describe(frame["identity"], frame, *empty, END).checks if c.key == "regions"]
+    assert (check.found.value, check.met) == (of_five / 100, met)
+    assert check.words == f"{of_five}% live in the 5 most frequent regions"
 
 
 def test_the_top_five_regions_count_whose_region_is_known():
@@ -236,6 +309,12 @@ def test_a_small_segment_is_told_with_a_warning_and_wider_intervals():
     assert INSIGHT.confidence == 0.99
     (warning,) = INSIGHT.warnings
     assert warning.startswith(f"only {len(INSIDE)} customers")
+    for told in INSIGHT.distributions:
+        for s in told.shares:
+            assert s.share == share(s.count, told.known, 0.99)
+            usual = share(s.count, told.known, 0.95)
+            assert s.share.low <= usual.low < usual.high <= s.share.high
+            assert s.share.high - s.share.low > usual.high - usual.low
     assert {s.tgi.value for d in everybody.distributions for s in d.shares if s.tgi} == {100.0}
 
 

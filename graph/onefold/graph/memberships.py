@@ -165,7 +165,7 @@ class FrameCount:
     as_of: Instant
     people: int
     members: Mapping[str, int] = field(default_factory=dict)
-    """By ``label silent`` or ``segment winback``."""
+    """By ``label silent`` or ``segment winback``, 0 included; what is not there was not defined."""
 
 
 @dataclass(frozen=True, slots=True)

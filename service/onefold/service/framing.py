@@ -26,6 +26,7 @@ from onefold.graph.errors import NotReady, OnefoldError
 from onefold.graph.ingest import Writer
 from onefold.graph.memberships import (
     Cause,
+    FrameCount,
     FramedRow,
     Leaver,
     give_up_features,
@@ -268,7 +269,7 @@ class Framing:
             give_up_features(self._writer, names)
         self._mark_told(id)
         with self.current.asked() as asked:
-            write_count(self._writer, asked.counts())
+            write_count(self._writer, _with_nobody(asked.counts(), built.defined))
 
     def _mark_told(self, id: FrameId) -> None:
         self._generations.mark_told(id)
@@ -490,6 +491,13 @@ def _notes(built: _Built, told: int | None) -> dict[str, Any]:
 
 def _about(id: FrameId, built: _Built, people: int) -> About:
     return About(str(id), built.as_of, built.created_at, people, built.defined.catalogue.version)
+
+
+def _with_nobody(count: FrameCount, defined: Defined) -> FrameCount:
+    """The same, with 0 for what nobody has: what is not there was not defined."""
+    of = defined.catalogue
+    names = [*(f"label {key}" for key in of.labels), *(f"segment {key}" for key in of.segments)]
+    return replace(count, members={**dict.fromkeys(names, 0), **count.members})
 
 
 def _parts(frame: pa.Table) -> Iterator[pa.Table]:

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from onefold.graph.errors import InvalidInput, NotReady, Violation
-from onefold.graph.memberships import SegmentStretch, Stored, read_counts, read_stored
+from onefold.graph.memberships import FrameCount, SegmentStretch, Stored, read_counts, read_stored
 from onefold.graph.model import Instant
 from onefold.graph.page import place_of, size_of, token_of
 from onefold.graph.reader import Reader
@@ -85,7 +85,9 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
     def GetSegment(self, request: pb.GetSegmentRequest, context: grpc.ServicerContext) -> pb.Segment:  # noqa: N802
         """One segment, counted."""
         seconds = deadline(context)
-        return self._segment(self._definer.look(seconds), request.key, seconds)
+        message = self._segment(self._definer.look(seconds), request.key, seconds)
+        message.history.extend(_history(self._read_counts(request.history_count, seconds), f"segment {request.key}"))
+        return message
 
     def ListSegments(  # noqa: N802
         self, request: pb.ListSegmentsRequest, context: grpc.ServicerContext
@@ -318,7 +320,7 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         """The labels, counted."""
         seconds = deadline(context)
         now = self._definer.look(seconds)
-        history = read_counts(self._reader.within(seconds), request.history_count) if request.history_count else []
+        counts = self._read_counts(request.history_count, seconds)
         counted, about = self._counts(seconds)
         response = pb.ListLabelsResponse(frame=None if about is None else convert.frame_to_proto(about))
         for key in sorted(now.catalogue.labels):
@@ -327,12 +329,8 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
             if about is not None:
                 message.member_count = counted.get(f"label {key}", 0)
                 message.share = message.member_count / about.people if about.people else 0.0
-            message.doubts.extend(self._doubts(label, message, about))
-            for count in history:
-                message.history.add(
-                    as_of_time=convert.timestamp_to_proto(count.as_of),
-                    member_count=count.members.get(f"label {key}", 0),
-                )
+            message.doubts.extend(doubts(label, message, about, self._clock()))
+            message.history.extend(_history(counts, f"label {key}"))
             response.labels.append(message)
         return response
 
@@ -368,6 +366,9 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         except NotReady:
             return self._clock()
 
+    def _read_counts(self, frames: int, seconds: float | None) -> list[FrameCount]:
+        return read_counts(self._reader.within(seconds), frames) if frames else []
+
     def _counts(self, seconds: float | None) -> tuple[dict[str, int], About | None]:
         try:
             with self._framing.current.asked(seconds) as frame:
@@ -375,24 +376,34 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         except NotReady:
             return {}, None
 
-    def _doubts(self, label: Label, message: pb.Label, about: About | None) -> Iterable[str]:
-        if label.status is not Status.ACTIVE or about is None:
-            return
-        if message.member_count == 0:
-            yield "nobody has it"
-        elif message.member_count == about.people:
-            yield "everybody has it"
-        if not message.read_by and not label.ladder:
-            yield "no label and no segment reads it"
-        age = self._clock() - about.created_at
-        if age > label.refresh_hours * _HOUR_MS:
-            yield f"it was counted {age // _HOUR_MS} hours ago, and {label.refresh_hours} are allowed"
+
+def doubts(label: Label, counted: pb.Label, about: About | None, now: Instant) -> Iterable[str]:
+    """What a label that was counted in a frame is doubted for, in words."""
+    if label.status is not Status.ACTIVE or about is None:
+        return
+    if counted.member_count == 0:
+        yield "nobody has it"
+    elif counted.member_count == about.people:
+        yield "everybody has it"
+    if not counted.read_by and not label.ladder:
+        yield "no label and no segment reads it"
+    age = now - about.created_at
+    if age > label.refresh_hours * _HOUR_MS:
+        yield f"it was counted {age // _HOUR_MS} hours ago, and {label.refresh_hours} are allowed"
 
 
 def _row(stored: Stored, rule: Rule) -> Row:
     """What is on an identity, as far as a rule reads it."""
     known = {key: stored.properties.get(feature.property) for key, feature in rule.features.items()}
     return {**known, LABELS: stored.properties.get(LABELS), SEGMENTS: stored.properties.get(SEGMENTS)}
+
+
+def _history(counts: Iterable[FrameCount], name: str) -> Iterator[pb.MemberCount]:
+    """How many had it in each of the frames that knew it."""
+    for count in counts:
+        if name in count.members:
+            as_of = convert.timestamp_to_proto(count.as_of)
+            yield pb.MemberCount(as_of_time=as_of, member_count=count.members[name])
 
 
 def _catalogue_to_proto(now: Defined) -> pb.Catalogue:

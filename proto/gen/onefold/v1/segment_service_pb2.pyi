@@ -248,6 +248,7 @@ class Segment(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     MEMBER_COUNT_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """What rules call it: lower-case letters, digits and underscores, beginning with a letter. No other segment has it."""
     description: _builtins.str
@@ -280,6 +281,12 @@ class Segment(_message.Message):
     def frame(self) -> Global___Frame:
         """The frame that counted them. Absent where there is no count."""
 
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberCount]:
+        """How many were in it, newest first, where GetSegment is asked for it: in frames of everybody. Those in which it was not
+        defined yet are left out.
+        """
+
     def __init__(
         self,
         *,
@@ -295,10 +302,11 @@ class Segment(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         member_count: _builtins.int | None = ...,
         frame: Global___Frame | None = ...,
+        history: _abc.Iterable[Global___MemberCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_member_count", b"_member_count", "create_time", b"create_time", "definition", b"definition", "frame", b"frame", "member_count", b"member_count", "records", b"records", "rule", b"rule", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_member_count", b"_member_count", "create_time", b"create_time", "definition", b"definition", "description", b"description", "etag", b"etag", "frame", b"frame", "key", b"key", "member_count", b"member_count", "owner", b"owner", "record_count", b"record_count", "records", b"records", "rule", b"rule", "source", b"source", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_member_count", b"_member_count", "create_time", b"create_time", "definition", b"definition", "description", b"description", "etag", b"etag", "frame", b"frame", "history", b"history", "key", b"key", "member_count", b"member_count", "owner", b"owner", "record_count", b"record_count", "records", b"records", "rule", b"rule", "source", b"source", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__member_count: _TypeAlias = _typing.Literal["member_count"]  # noqa: Y015
     _WhichOneofArgType__member_count: _TypeAlias = _typing.Literal["_member_count", b"_member_count"]  # noqa: Y015
@@ -342,16 +350,20 @@ class GetSegmentRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
+    HISTORY_COUNT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Its key."""
+    history_count: _builtins.int
+    """Counts of how many frames back to give with it, 1,000 at most. Absent: none."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
+        history_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_count", b"history_count", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1947,8 +1959,8 @@ class ListLabelsRequest(_message.Message):
 Global___ListLabelsRequest: _TypeAlias = ListLabelsRequest  # noqa: Y015
 
 @_typing.final
-class LabelCount(_message.Message):
-    """How many had a label."""
+class MemberCount(_message.Message):
+    """How many had a label, or were in a segment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1972,7 +1984,7 @@ class LabelCount(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___LabelCount: _TypeAlias = LabelCount  # noqa: Y015
+Global___MemberCount: _TypeAlias = MemberCount  # noqa: Y015
 
 @_typing.final
 class Label(_message.Message):
@@ -2018,8 +2030,8 @@ class Label(_message.Message):
         """
 
     @_builtins.property
-    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelCount]:
-        """How many had it, newest first."""
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberCount]:
+        """How many had it, newest first, in frames of everybody. Those in which it was not defined yet are left out."""
 
     def __init__(
         self,
@@ -2034,7 +2046,7 @@ class Label(_message.Message):
         share: _builtins.float = ...,
         read_by: _abc.Iterable[_builtins.str] | None = ...,
         doubts: _abc.Iterable[_builtins.str] | None = ...,
-        history: _abc.Iterable[Global___LabelCount] | None = ...,
+        history: _abc.Iterable[Global___MemberCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_member_count", b"_member_count", "member_count", b"member_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -607,12 +607,19 @@ def segment_list(address: Address = None, json: Json = False) -> None:
 
 
 @segment_commands.command("show")
-def segment_show(key: SegmentKey, address: Address = None, json: Json = False) -> None:
+def segment_show(
+    key: SegmentKey,
+    history: Annotated[
+        int, typer.Option(metavar="FRAMES", help="Tell how many were in it, in so many frames back.", min=0, max=1_000)
+    ] = 0,
+    address: Address = None,
+    json: Json = False,
+) -> None:
     """Show a segment."""
     from onefold.service.cli import segments as commands
 
     with _service(address) as (channel, _):
-        commands.show(channel, key, json)
+        commands.show(channel, key, history, json)
 
 
 @segment_commands.command(

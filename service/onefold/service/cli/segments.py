@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict, MessageToJson
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.markup import escape
 from rich.text import Text
 
@@ -63,10 +64,17 @@ def list_all(channel: grpc.Channel, as_json: bool) -> None:
     terminal.out().print(table)
 
 
-def show(channel: grpc.Channel, key: str, as_json: bool) -> None:
-    """Prints one segment."""
+def show(channel: grpc.Channel, key: str, history: int, as_json: bool) -> None:
+    """Prints one segment, and how many were in it in so many frames back."""
     with _meant():
-        _print(_stub(channel).GetSegment(pb.GetSegmentRequest(key=key)), as_json)
+        found = _stub(channel).GetSegment(pb.GetSegmentRequest(key=key, history_count=history))
+    _print(found, as_json)
+    if as_json or not found.history:
+        return
+    table = terminal.table(["as of", "members"])
+    for count in found.history:
+        table.add_row(_moment(count.as_of_time), f"{count.member_count:,}")
+    terminal.out().print(table)
 
 
 def create(
@@ -392,7 +400,11 @@ def _definition(segment: pb.Segment) -> str:
 
 
 def _as_of(frame: pb.Frame) -> str:
-    return f"as of {datetime.fromtimestamp(frame.as_of_time.seconds, UTC):%Y-%m-%d %H:%M:%S}, frame {frame.id}"
+    return f"as of {_moment(frame.as_of_time)}, frame {frame.id}"
+
+
+def _moment(time: Timestamp) -> str:
+    return f"{datetime.fromtimestamp(time.seconds, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _json(message: Message) -> str:
