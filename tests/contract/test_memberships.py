@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -200,8 +201,9 @@ def test_more_than_one_transaction_holds_are_all_written(
     assert seen == list(range(1, 9))
 
 
-def test_counts_are_kept_newest_first(writer: Writer, reader: Reader) -> None:
-    counts = [FrameCount(f"frame-{n}", NOW + n, 10, {"label l": n, "segment s": 2 * n}) for n in range(3)]
-    for count in counts:
-        write_count(writer, count)
-    assert read_counts(reader, 2) == [counts[2], counts[1]]
+def test_counts_are_kept_and_told_from_the_last_that_was_written(writer: Writer, reader: Reader) -> None:
+    as_of = (NOW, NOW - 9, NOW - 9, NOW - 5)  # an empty graph is as of now
+    counts = [FrameCount(str(9 + n), at, 10, {"label l": n, "segment s": 2 * n}) for n, at in enumerate(as_of)]
+    for n, count in enumerate(counts):
+        write_count(replace(writer, clock=lambda n=n: NOW + n), count)
+    assert read_counts(reader, 3) == [counts[3], counts[2], counts[1]]

@@ -80,9 +80,6 @@ def test_a_segment_is_listed_shown_previewed_and_explained(shop: Shop) -> None:
     assert [line.split()[:2] for line in listed.splitlines() if line.startswith("buyers ")] == [["buyers", "2"]]
     shown = shop.json("segment", "show", "buyers")
     assert (shown["rule"], shown["owner"], int(shown["member_count"])) == (BUYERS, "crm", 2)
-    (count,) = shop.json("segment", "show", "buyers", "--history", "1")["history"]
-    assert int(count["member_count"]) == 2
-    assert shop.run("segment", "show", "buyers", "--history", "1").stdout.split()[-1] == "2"
     preview = shop.run("segment", "preview", "buyers").stdout
     assert preview.startswith("2 of 3 people are in (66.7%), 0 are left open")
     same = shop.json("segment", "preview", "--rule", BUYERS)
@@ -94,6 +91,16 @@ def test_a_segment_is_listed_shown_previewed_and_explained(shop: Shop) -> None:
     assert "purchases = 1" in said
     ben = shop.json("segment", "check", "customer:crm:1002", "buyers")
     assert (ben["truth"], ben["clauses"][0]["values"]) == ("TRUTH_FALSE", {"purchases": 0})
+
+
+def test_a_segment_is_shown_with_its_members_over_time(shop: Shop) -> None:
+    shop.run("segment", "create", "counted", "--rule", BUYERS)
+    until(lambda: "history" in shop.json("segment", "show", "counted", "--history", "9"))
+    assert [
+        count["member_count"] for count in shop.json("segment", "show", "counted", "--history", "1")["history"]
+    ] == ["2"]
+    assert shop.run("segment", "show", "counted", "--history", "1").stdout.split()[-1] == "2"
+    shop.run("segment", "delete", "counted")
 
 
 def test_members_are_printed_and_exported_in_each_format(shop: Shop) -> None:

@@ -255,9 +255,9 @@ def test_members_are_counted_over_time(shop: Client) -> None:
     shop.segment.UpdateSegment(pb.UpdateSegmentRequest(segment=wider))
     until(lambda: counts("counted")[:2] == [1, 0])
     assert len(counts("counted")) < len(counts("buyers"))  # frames before it was defined know nothing of it
-    times = [count.as_of_time.ToMilliseconds() for count in history("buyers")]
-    assert times == sorted(times, reverse=True)
     assert not shop.segment.GetSegment(pb.GetSegmentRequest(key="buyers")).history
+    told = {label.key: label for label in shop.segment.ListLabels(pb.ListLabelsRequest(history_count=1)).labels}
+    assert [[count.member_count for count in told[key].history] for key in ("prospect", "champion")] == [[3], [0]]
     shop.segment.DeleteSegment(pb.DeleteSegmentRequest(key="counted"))
 
 
@@ -270,8 +270,7 @@ def test_labels_are_counted_and_doubted(shop: Client) -> None:
     assert list(labels["lost"].doubts) == ["nobody has it"]  # a segment of the catalogue reads it
     prospects = pb.PreviewSegmentRequest(group=pb.Group(rule='has_label("prospect")'))
     assert shop.segment.PreviewSegment(prospects).member_count == labels["prospect"].member_count == 3
-    assert labels["new"].history[0].member_count == labels["new"].member_count
-    assert [count.member_count for count in labels["champion"].history] == [0, 0]
+    assert {count.member_count for count in labels["champion"].history} == {0}
 
 
 def test_a_catalogue_is_put_in_force(shop: Client) -> None:

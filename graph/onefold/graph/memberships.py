@@ -73,11 +73,12 @@ _READ: Final = located("RETURN i.id, properties(i)")
 
 _COUNT: Final = """
 MERGE (c:FrameCount {key: $key})
-SET c.at = datetime({epochMillis: $as_of}), c.people = $people, c.names = $names, c.members = $members
+SET c.at = datetime({epochMillis: $as_of}), c.counted_at = datetime({epochMillis: $counted_at}),
+    c.people = $people, c.names = $names, c.members = $members
 """
 
 _COUNTS: Final = """
-MATCH (c:FrameCount) WITH c ORDER BY c.at DESC, c.key DESC LIMIT $limit
+MATCH (c:FrameCount) WITH c ORDER BY c.counted_at DESC, c.key DESC LIMIT $limit
 RETURN c.key, c.at.epochMillis, c.people, c.names, c.members
 """
 
@@ -304,7 +305,7 @@ def write_count(writer: Writer, count: FrameCount, seconds: float | None = None)
         names = sorted(count.members)
         with transaction(writer, until) as tx:
             tx.run(
-                _COUNT, key=count.frame, as_of=count.as_of, people=count.people, names=names,
+                _COUNT, key=count.frame, as_of=count.as_of, counted_at=writer.clock(), people=count.people, names=names,
                 members=[count.members[name] for name in names],
             ).consume()  # fmt: skip
             tx.commit()
@@ -313,7 +314,8 @@ def write_count(writer: Writer, count: FrameCount, seconds: float | None = None)
 
 
 def read_counts(reader: Reader, limit: int) -> list[FrameCount]:
-    """The counts of the last frames, newest first."""
+    """The counts of the last frames, the one that was counted last first. Not by their ``as_of``: an empty graph is
+    counted as of now, and the orders that come then may be old."""
     return [
         FrameCount(frame, as_of, people, dict(zip(names, members, strict=True)))
         for frame, as_of, people, names, members in reader.rows(_COUNTS, limit=limit)

@@ -50,7 +50,7 @@ _INDEXES: Final = (
     ("Version", "customer"),
     ("Identity", "scores_sequence"),
     ("SegmentPage", "list"),
-    ("FrameCount", "at"),
+    ("FrameCount", "counted_at"),
 )
 
 

@@ -283,8 +283,8 @@ class Segment(_message.Message):
 
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberCount]:
-        """How many were in it, newest first, where GetSegment is asked for it: in frames of everybody. Those in which it was not
-        defined yet are left out.
+        """How many were in it, where GetSegment is asked for it: in frames of everybody, the one that was made last first. Those in
+        which it was not defined yet are left out.
         """
 
     def __init__(
@@ -2031,7 +2031,9 @@ class Label(_message.Message):
 
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberCount]:
-        """How many had it, newest first, in frames of everybody. Those in which it was not defined yet are left out."""
+        """How many had it in frames of everybody, the one that was made last first. Those in which it was not defined yet are left
+        out.
+        """
 
     def __init__(
         self,
