@@ -49,7 +49,7 @@ def _lines(found: pb.Predictions) -> Iterator[RenderableType]:
     )
     if found.HasField("next_order"):
         due = found.next_order
-        gap = f", usually every {found.mean_gap_days:.0f} days" if found.HasField("mean_gap_days") else ""
+        gap = f", usually every {_days(found.mean_gap_days)}" if found.HasField("mean_gap_days") else ""
         yield (
             f"[bold]Next order[/] around {_day(due.median_time)}, if any: from {_day(due.earliest_time)} to"
             f" {_day(due.latest_time)} for eight in ten{gap}"
@@ -64,3 +64,7 @@ def _lines(found: pb.Predictions) -> Iterator[RenderableType]:
 
 def _day(time: object) -> str:
     return str(time.ToJsonString())[:10]  # type: ignore[attr-defined]
+
+
+def _days(count: float) -> str:
+    return "day" if round(count) == 1 else f"{count:.0f} days"
