@@ -15,6 +15,9 @@ import pyarrow.parquet as pq
 from onefold.graph.model import to_instant
 from onefold.segments.printing import iso
 
+_OF_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a text that begins with one of these for a formula, and does what it says."""
+
 PIECE: Final = 64 * 1024
 """About so many bytes go together."""
 
@@ -30,7 +33,8 @@ def parquet(rows: pa.RecordBatchReader) -> Iterator[bytes]:
 
 
 def csv_lines(rows: pa.RecordBatchReader) -> Iterator[bytes]:
-    """Comma-separated values with a line of names: what is unknown is empty, a list is as JSON has it."""
+    """Comma-separated values with a line of names: what is unknown is empty, a list is as JSON has it. A text that
+    a spreadsheet would take for a formula has a ' before it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows.schema.names)
@@ -96,6 +100,8 @@ def _cell(value: Any) -> Any:
             return "true" if value else "false"
         case list():
             return json.dumps(value, ensure_ascii=False)
+        case str() if value.startswith(_OF_FORMULAS):
+            return f"'{value}"
     return _plain(value)
 
 
