@@ -302,6 +302,17 @@ def test_time_alone_brings_people_in(world: World) -> None:
     assert world.members("silent") == sorted([ann, bob])
 
 
+def test_what_time_takes_from_the_last_year_is_no_data(world: World) -> None:
+    _, bob, _ = three(world)
+    world.put(replace(make.event("web:v", of="web:2", at=NOW - 300 * DAY), channel="app"))
+    world.look()
+    told = len(world.feed())
+    world.put(make.event("web:e", of="web:3", at=NOW + 80 * DAY))
+    world.clock[0] = NOW + 81 * DAY
+    world.framing.build()
+    assert world.feed()[told:] == [("silent", bob, "ENTERED", "TIME")]
+
+
 def test_old_orders_that_come_after_people_are_written_though_the_frame_is_of_an_earlier_instant(world: World) -> None:
     world.put(make.customer("web:1", "email:1"))
     world.definer.create("buyers", "", "", BUYERS, ())

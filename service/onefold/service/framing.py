@@ -529,11 +529,14 @@ def _touched_data(rows: pa.Table, old: pa.Table | None) -> frozenset[str]:
         field.name
         for field in rows.schema
         if field.name in old.column_names
-        and field.name not in (LABELS, SEGMENTS)
+        and field.name not in (LABELS, SEGMENTS, *_OF_A_YEAR)
         and (field.name in _COUNTED or not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)))
     ]
     return frozenset(_differing(rows.select(known), old.select(known))[IDENTITY].to_pylist())
 
+
+_OF_A_YEAR: Final = ("preferred_channel", "categories", "top_category", "top_brand")
+"""Texts that time changes: they are of the last 365 days."""
 
 _COUNTED: Final = ("orders", "purchases", "reviews", "loyalty_points")
 """Whole numbers that only data changes."""
