@@ -50,6 +50,10 @@ def test_words_of_one_side_are_ranked_and_words_of_all_are_not():
     assert words.compared(good, Counter(), good) == []
 
 
+def test_where_all_reviews_say_one_word_it_sets_nothing_apart():
+    assert words.compared(Counter(ok=5), Counter(ok=4), Counter(ok=9)) == []
+
+
 def test_the_score_is_that_of_the_paper():
     """Equation 16 and 22 by hand, for one word of two."""
     (word,) = [w for w in words.compared(Counter(a=3, b=1), Counter(a=1, b=5), Counter(a=4, b=6)) if w.word == "a"]

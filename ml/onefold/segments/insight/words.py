@@ -101,7 +101,7 @@ _REVIEWS: Final = """
 def compared(good: Counter[str], bad: Counter[str], every: Counter[str]) -> list[Word]:
     """The words of both sides by their score, the best first; ``every`` counts what the prior knows of."""
     all_words, of_good, of_bad = every.total(), good.total(), bad.total()
-    if not of_good or not of_bad:
+    if not of_good or not of_bad or len(every) == 1:  # a word beside no other is as likely as can be on either side
         return []
     found = []
     for word in good.keys() | bad.keys():
