@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onefold.graph.errors import InvalidInput, OnefoldError
+from onefold.graph.errors import InvalidInput, OnefoldError, Violation
 from onefold.service.cli import terminal
 
 if TYPE_CHECKING:
@@ -94,6 +94,10 @@ def run() -> None:
         app(prog_name="onefold")
     except OnefoldError as error:
         sys.exit(terminal.fail(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(terminal.fail(InvalidInput([Violation(str(error.filename), error.strerror or "can't be used")])))
     except KeyboardInterrupt:
         sys.exit(terminal.EXIT_INTERRUPTED)
 

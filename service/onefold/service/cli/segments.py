@@ -121,7 +121,15 @@ def update(
 
 def _names(file: Path) -> list[str]:
     """The names of records in a file, a line each."""
-    return [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in _read(file).splitlines() if line.strip()]
+
+
+def _read(file: Path) -> str:
+    """The text of a file. Raises InvalidInput where it is none."""
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput([Violation(str(file), "is not valid UTF-8")]) from error
 
 
 def delete(channel: grpc.Channel, key: str) -> None:
@@ -285,7 +293,7 @@ def _sides(telling: pb.FindLookalikesResponse.Telling) -> Iterator[tuple[float, 
 def clusters(channel: grpc.Channel, features: Sequence[str], file: Path | None, as_json: bool) -> None:
     """Prints who is alike, and why there are so many clusters. With a file, goes on from the clustering in it, if it is
     there, and leaves the new one there."""
-    previous = file.read_text("utf-8") if file is not None and file.exists() else ""
+    previous = _read(file) if file is not None and file.exists() else ""
     with _meant():
         found = _stub(channel).FindClusters(pb.FindClustersRequest(features=features, previous=previous))
     if file is not None:
@@ -350,7 +358,7 @@ def labels(channel: grpc.Channel, as_json: bool) -> None:
 
 def apply(channel: grpc.Channel, file: Path, dry_run: bool) -> None:
     """Puts a catalogue in force, with the lists of its static segments, and prints what that changes."""
-    text = file.read_text("utf-8")
+    text = _read(file)
     lists = static.records(parse(text, str(file)), file.parent)
     request = pb.ApplyCatalogueRequest(
         text=text, dry_run=dry_run, lists={key: pb.RecordList(records=names) for key, names in lists.items()}
