@@ -164,6 +164,8 @@ def test_a_rule_is_text_tree_and_conditions_and_its_faults_have_places(shop: Cli
     tree = pb.ParseRuleRequest()
     tree.tree.update({"is": "Name", "key": 5})
     assert shop.segment.ParseRule(tree).problems[0].place == "rule.key"
+    tree.tree.update({"is": "Number", "value": float("nan")})
+    assert shop.segment.ParseRule(tree).problems[0].message == "a number must be finite"
 
 
 def test_a_segment_is_made_changed_and_deleted(shop: Client) -> None:
@@ -215,6 +217,20 @@ def test_what_is_no_segment_is_refused_in_words(shop: Client, segment: pb.Segmen
     code, said = refused(lambda: shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=segment)))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert words in said
+
+
+def test_a_list_that_is_made_again_is_the_one_that_is_there(shop: Client) -> None:
+    segment = pb.Segment(key="listed", owner="crm", records=pb.RecordList(records=["customer:web:0", "customer:web:1"]))
+    made = shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=segment))
+    segment.records.records.reverse()
+    again = shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=segment))
+    assert (again.etag, again.create_time) == (made.etag, made.create_time)
+    segment.records.records.append("customer:web:2")
+    other = pb.CreateSegmentRequest(segment=segment)
+    assert refused(lambda: shop.segment.CreateSegment(other))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    unlike = pb.UpdateSegmentRequest(segment=segment, update_mask=FieldMask(paths=["rule"]))
+    assert "must have what the mask names" in refused(lambda: shop.segment.UpdateSegment(unlike))[1]
+    shop.segment.DeleteSegment(pb.DeleteSegmentRequest(key="listed"))
 
 
 def test_a_snapshot_holds_on_to_whom_it_had(shop: Client) -> None:

@@ -221,3 +221,23 @@ def test_the_command_line_tells_both_and_writes_a_page(shop: Client, tmp_path: P
     name = json.loads(kept.read_text("utf-8"))["clusters"][0]["name"]
     assert f"\n{name}: " in printed("segment", "clusters", "--keep", str(kept))
     assert '"measured_count"' in printed("segment", "measure", "--rule", MAILED, "--days", "30", "--json")
+
+
+def test_what_no_study_can_look_at_is_refused_in_words(shop: Client) -> None:
+    unseen = pb.MeasureSegmentRequest(group=pb.Group(rule='count_events("never_asked_for", 7d) > 1'), days=30)
+    early = pb.MeasureSegmentRequest(group=pb.Group(rule=MAILED), days=30)
+    early.start_time.seconds = -62_135_596_800
+    no_number = pb.FindClustersRequest(features=["identity"])
+    broken = json.loads(shop.segment.FindClusters(pb.FindClustersRequest(features=["orders", "spend"])).clustering)
+    broken["scales"][0]["mean"] = float("nan")
+    damaged = pb.FindClustersRequest(features=["orders", "spend"], previous=json.dumps(broken))
+    for call, code, words in (
+        (lambda: shop.segment.MeasureSegment(unseen), grpc.StatusCode.FAILED_PRECONDITION, "is not in the frame yet"),
+        (lambda: shop.segment.MeasureSegment(early), grpc.StatusCode.INVALID_ARGUMENT, "start_time"),
+        (lambda: shop.segment.FindClusters(no_number), grpc.StatusCode.INVALID_ARGUMENT, "must be a number"),
+        (lambda: shop.segment.FindClusters(damaged), grpc.StatusCode.FAILED_PRECONDITION, "does not fit together"),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            call()
+        assert caught.value.code() is code
+        assert words in str(caught.value.details())

@@ -95,7 +95,14 @@ def parse(text: str) -> Clustering:
         where = ".".join(map(str, err.errors()[0]["loc"])) or "text"
         raise NotReady("clusters", f"what is stored is damaged or of another version ({where})") from err
     widths = {len(found.features), len(found.scales), *(len(cluster.centre) for cluster in found.clusters)}
-    if len(widths) != 1 or not found.clusters:
+    figures = [*(figure for each in found.scales for figure in (each.mean, each.deviation))]
+    figures += [place for cluster in found.clusters for place in cluster.centre]
+    if (
+        len(widths) != 1
+        or not found.clusters
+        or not np.isfinite(figures).all()
+        or not all(s.deviation for s in found.scales)
+    ):
         raise NotReady("clusters", "what is stored does not fit together; cluster again")
     return found
 

@@ -17,6 +17,7 @@ from onefold.graph.segments import (
     StoredCatalogue,
     StoredSegment,
     change_definitions,
+    listed_records,
     read_definitions,
     write_list,
 )
@@ -142,6 +143,8 @@ class Definer:
 
         Raises InvalidInput, and as :func:`onefold.graph.segments.change_definitions` does.
         """
+        if rule is None and (same := self._same_list(key, description, owner, records, seconds)):
+            return same
         list, count = (None, 0) if rule is not None else write_list(self._writer, records, seconds)
 
         def decide(before: Definitions) -> Edit:
@@ -158,6 +161,15 @@ class Definer:
             return edit
 
         return self._changed(decide, seconds).stored.segments[key]
+
+    def _same_list(
+        self, key: str, description: str, owner: str, records: Collection[RecordName], seconds: float | None
+    ) -> StoredSegment | None:
+        """The segment that is there, if it is such a list."""
+        there = self.look(seconds).stored.segments.get(key)
+        if there is None or there.list is None or (there.description, there.owner) != (description, owner):
+            return None
+        return there if listed_records(self._reader.within(seconds), there.list) == frozenset(records) else None
 
     def update(
         self, key: str, changes: Mapping[str, str], records: Collection[RecordName], etag: str,

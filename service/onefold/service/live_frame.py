@@ -100,7 +100,7 @@ class LiveFrame:
 
     def check(self, rule: Rule) -> None:
         """Raises NotReady for a feature that the frame has not."""
-        _check_columns(rule, self.columns)
+        check_columns(rule, self.columns)
 
     @contextmanager
     def asked(self, seconds: float | None = None) -> Iterator[Asking]:
@@ -233,7 +233,7 @@ class Asking:
 
     def row(self, identity: str, rule: Rule) -> Row | None:
         """What is known of one person, as far as a rule reads it; None of who is not in the frame."""
-        _check_columns(rule, self._columns)
+        check_columns(rule, self._columns)
         table = self.people([identity], [*rule.features, LABELS, SEGMENTS])
         if not len(table):
             return None
@@ -244,7 +244,7 @@ class Asking:
         return row
 
     def _where(self, rule: Rule) -> statement.Statement:
-        _check_columns(rule, self._columns)
+        check_columns(rule, self._columns)
         return statement.duckdb(rule, self.about.as_of)
 
     def _reachable(self, kind: str) -> str:
@@ -270,7 +270,7 @@ def _merged(batches: Iterable[pa.RecordBatch], changed: pa.Table) -> Iterator[pa
     yield from changed.slice(start).to_batches(_ROWS)
 
 
-def _check_columns(rule: Rule, columns: Collection[str]) -> None:
+def check_columns(rule: Rule, columns: Collection[str]) -> None:
     """Raises NotReady for a feature that the frame has not: it was defined since."""
     if missing := sorted(set(rule.features) - set(columns)):
         raise NotReady(missing[0], "is not in the frame yet: save what asks for it, and the next frame has it")

@@ -109,7 +109,8 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         wanted, paths = request.segment, set(request.update_mask.paths)
         named = set(_FIELDS) if not paths or "*" in paths else paths
         has = wanted.WhichOneof("definition")
-        if {"rule", "records"} & named and has is None and paths - {"*"}:
+        asked = {"rule", "records"} & named
+        if asked and has not in asked and paths - {"*"}:
             raise InvalidInput([Violation("segment.definition", "must have what the mask names")])
         said: dict[str, str] = {"description": wanted.description, "owner": wanted.owner}
         changes = {name: value for name, value in said.items() if name in named}

@@ -16,7 +16,7 @@ from onefold.graph.errors import DeadlineExceeded, InvalidInput, Violation
 from onefold.graph.model import Instant
 from onefold.graph.reader import Reader
 from onefold.ml.panel import DAY
-from onefold.segments import clusters, effect
+from onefold.segments import clusters, effect, features
 from onefold.segments.check import Rule
 from onefold.segments.clusters import Clustering
 from onefold.segments.defining import defining
@@ -28,8 +28,11 @@ from onefold.segments.lookalike import Lookalikes, lookalikes
 from onefold.segments.problems import did_you_mean
 from onefold.segments.tree import HasLabel
 from onefold.service.defined import Definer
-from onefold.service.live_frame import IDENTITY, About, LiveFrame
+from onefold.service.live_frame import IDENTITY, About, LiveFrame, check_columns
 from onefold.service.past import frame_as_of
+
+_FIRST: Final = -2_208_988_800_000
+"""The first instant of 1900."""
 
 LOST: Final = "lost"
 """The label of those who were lost."""
@@ -76,7 +79,11 @@ class Studies:
         end = start + days * DAY
         if end > self._clock():
             raise InvalidInput([Violation("start_time", f"{days} days from then are not over yet")])
+        if start < _FIRST:
+            raise InvalidInput([Violation("start_time", "must be of 1900 or later, as orders and events are")])
         defined = self._definer.current
+        for asked in (rule, outside) if outside else (rule,):
+            check_columns(asked, features.schema(defined.catalogue).names)
         with self._alone(seconds) as reader:
             frame = frame_as_of(reader, defined, start)
             orders = columns.orders(reader, end)
@@ -106,21 +113,21 @@ class Studies:
             return lookalikes(inside, frame, about.as_of, defining(rule, rules), size), about
 
     def clusters(
-        self, features: Sequence[str], previous: Clustering | None, live: LiveFrame, seconds: float | None
+        self, keys: Sequence[str], previous: Clustering | None, live: LiveFrame, seconds: float | None
     ) -> tuple[Clustering, About]:
         """The clusters of a frame by these features, after those of the last time.
 
         Raises InvalidInput for features that are not there or no numbers, NotReady where there are too few people,
         DeadlineExceeded.
         """
-        if odd := sorted(set(features) - live.columns):
+        if odd := sorted(set(keys) - live.columns):
             rule = f"there is no {odd[0]}{did_you_mean(odd[0], live.columns)}"
             raise InvalidInput([Violation("features", rule)])
         with self._alone(seconds) as reader:
             with live.asked(reader.left()) as asking:
                 about = asking.about
-                frame = asking.people(columns=[IDENTITY, *features])
-            return clusters.fit(frame, about.as_of, features, previous), about
+                frame = asking.people(columns=sorted({IDENTITY, *keys}))
+            return clusters.fit(frame, about.as_of, keys, previous), about
 
     @contextmanager
     def _alone(self, seconds: float | None) -> Iterator[Reader]:

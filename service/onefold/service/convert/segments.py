@@ -8,6 +8,7 @@ from typing import Any, Final
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
+from onefold.graph.errors import InvalidInput, Violation
 from onefold.graph.memberships import SegmentChange, SegmentStretch
 from onefold.graph.model import Instant
 from onefold.graph.segments import StoredSegment
@@ -54,8 +55,14 @@ def segment_to_proto(segment: StoredSegment | Segment) -> pb.Segment:
 
 
 def parse_tree(message: Struct) -> dict[str, Any]:
-    """A rule's tree as plain data: JSON has one kind of number, trees have two."""
-    return {name: _whole(value) for name, value in MessageToDict(message).items()}
+    """A rule's tree as plain data: JSON has one kind of number, trees have two. Raises InvalidInput for one that is
+    infinite or none.
+    """
+    try:
+        found = MessageToDict(message)
+    except ValueError as error:
+        raise InvalidInput([Violation("rule", "a number must be finite")]) from error
+    return {name: _whole(value) for name, value in found.items()}
 
 
 def rule_to_proto(rule: Rule, as_of: Instant) -> pb.ParseRuleResponse:
