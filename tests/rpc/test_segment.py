@@ -168,6 +168,15 @@ def test_a_rule_is_text_tree_and_conditions_and_its_faults_have_places(shop: Cli
     assert shop.segment.ParseRule(tree).problems[0].message == "a number must be finite"
 
 
+def test_a_rule_that_is_nested_too_deep_for_a_message_comes_without_its_tree(shop: Client) -> None:
+    for depth in (3, 24):
+        text = "orders > 0"
+        for level in range(depth - 1):
+            text = f"orders > {level} {'&&' if level % 2 else '||'} ({text})"
+        told = shop.segment.ParseRule(pb.ParseRuleRequest(text=text))
+        assert (bool(told.text), told.HasField("tree"), list(told.problems)) == (True, depth == 3, [])
+
+
 def test_a_segment_is_made_changed_and_deleted(shop: Client) -> None:
     wanted = pb.Segment(key="some", rule="purchases>=1", owner="crm", description="who bought")
     made = shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=wanted))
@@ -222,6 +231,10 @@ def test_what_is_no_segment_is_refused_in_words(shop: Client, segment: pb.Segmen
 def test_a_list_that_is_made_again_is_the_one_that_is_there(shop: Client) -> None:
     segment = pb.Segment(key="listed", owner="crm", records=pb.RecordList(records=["customer:web:0", "customer:web:1"]))
     made = shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=segment))
+    assert (made.record_count, made.HasField("member_count")) == (2, False)
+    get = pb.GetSegmentRequest(key="listed")
+    until(lambda: shop.segment.GetSegment(get).HasField("member_count"))
+    assert shop.segment.GetSegment(get).member_count == 2
     segment.records.records.reverse()
     again = shop.segment.CreateSegment(pb.CreateSegmentRequest(segment=segment))
     assert (again.etag, again.create_time) == (made.etag, made.create_time)
@@ -299,10 +312,17 @@ def test_a_catalogue_is_put_in_force(shop: Client) -> None:
     assert "labels" in words
     late = pb.ApplyCatalogueRequest(text=text, etag="other")
     assert refused(lambda: shop.segment.ApplyCatalogue(late))[0] is grpc.StatusCode.ABORTED
-    small = 'catalogue: 1\nsegments:\n  - {key: gone, rule: "orders > 0"}\n'
-    done = shop.segment.ApplyCatalogue(pb.ApplyCatalogueRequest(text=small, etag=before.etag))
+    small = 'catalogue: 1\nsegments:\n  - {key: gone, rule: "orders > 0"}\n  - {key: staff, static: {records: s.csv}}\n'
+    lists = {"staff": pb.RecordList(records=["customer:web:0"])}
+    done = shop.segment.ApplyCatalogue(pb.ApplyCatalogueRequest(text=small, etag=before.etag, lists=lists))
     assert any("label new" in change for change in done.changes)
     until(lambda: count(shop, "gone") == 2)
+    assert shop.segment.GetSegment(pb.GetSegmentRequest(key="staff")).record_count == 1
+    again = shop.segment.ApplyCatalogue(pb.ApplyCatalogueRequest(text=small, lists=lists))
+    assert (list(again.changes), again.catalogue.etag) == ([], done.catalogue.etag)
+    lists["staff"].records.append("customer:web:1")
+    more = shop.segment.ApplyCatalogue(pb.ApplyCatalogueRequest(text=small, lists=lists))
+    assert list(more.changes) == ["segment staff: 2 records"]
     shop.segment.ApplyCatalogue(pb.ApplyCatalogueRequest(text=before.text))
 
 

@@ -5,6 +5,7 @@
            update-000012-0003/                       those who changed since, whole rows, and who is gone
            CURRENT                                   {"generation": 12, "update": 3}
            TOLD                                      likewise: the last frame of which all was passed on
+           NAME                                      of the folder, by chance: tells its frames from other folders'
            LOCK                                      held by whoever writes
 
 A generation and an update are folders that appear in one rename, complete, and never change; they become current by the
@@ -19,11 +20,13 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from hashlib import file_digest
 from itertools import pairwise
 from pathlib import Path
@@ -53,14 +56,6 @@ class FrameId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.generation}.{self.update}"
-
-    @classmethod
-    def parse(cls, text: str) -> FrameId:
-        """The frame of such a name. Raises NotFound where the text is none."""
-        if not re.fullmatch(r"\d{1,9}\.\d{1,9}", text):
-            raise NotFound("frame", text)
-        generation, update = map(int, text.split("."))
-        return cls(generation, update)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +95,7 @@ class Manifest:
 
 _CURRENT: Final = "CURRENT"
 _TOLD: Final = "TOLD"
+_NAME: Final = "NAME"
 _LOCK: Final = "LOCK"
 _MANIFEST: Final = "manifest.json"
 _ROWS: Final = "rows.parquet"
@@ -236,6 +232,15 @@ class Generations:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    @cached_property
+    def name(self) -> str:
+        """What tells frames of this folder from those of others: eight hexadecimal digits, drawn when it is new."""
+        path = self._folder / _NAME
+        with self._lock():
+            if not path.exists():
+                self._write(_NAME, secrets.token_hex(4))
+            return path.read_text("utf-8").strip()
 
     def current(self) -> FrameId | None:
         """The newest frame; None before the first. Raises NotReady when what says so is damaged."""
@@ -376,10 +381,14 @@ class Generations:
         self._point(_CURRENT, id)
 
     def _point(self, name: str, id: FrameId) -> None:
-        """Have the file of this name name a frame, in one rename."""
+        """Have the file of this name name a frame."""
+        self._write(name, json.dumps(id._asdict()))
+
+    def _write(self, name: str, text: str) -> None:
+        """A file with a line of text in the folder, in one rename."""
         descriptor, temporary = tempfile.mkstemp(prefix=_LEFT, dir=self._folder)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(id._asdict()) + "\n")
+            file.write(text + "\n")
             file.flush()
             os.fsync(descriptor)
         Path(temporary).rename(self._folder / name)

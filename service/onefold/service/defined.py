@@ -23,6 +23,7 @@ from onefold.graph.segments import (
 )
 from onefold.segments import catalogue as catalogues
 from onefold.segments.catalogue import Catalogue, Change, Segment
+from onefold.segments.catalogue.difference import Kind
 from onefold.segments.check import Rule, check
 from onefold.segments.memberships import CompiledRules
 from onefold.segments.problems import InvalidRule, did_you_mean
@@ -162,14 +163,18 @@ class Definer:
 
         return self._changed(decide, seconds).stored.segments[key]
 
+    def _is_list(self, list: str | None, records: Collection[RecordName], seconds: float | None) -> bool:
+        """Whether a list has just these records."""
+        return list is not None and listed_records(self._reader.within(seconds), list) == frozenset(records)
+
     def _same_list(
         self, key: str, description: str, owner: str, records: Collection[RecordName], seconds: float | None
     ) -> StoredSegment | None:
         """The segment that is there, if it is such a list."""
         there = self.look(seconds).stored.segments.get(key)
-        if there is None or there.list is None or (there.description, there.owner) != (description, owner):
+        if there is None or (there.description, there.owner) != (description, owner):
             return None
-        return there if listed_records(self._reader.within(seconds), there.list) == frozenset(records) else None
+        return there if self._is_list(there.list, records, seconds) else None
 
     def update(
         self, key: str, changes: Mapping[str, str], records: Collection[RecordName], etag: str,
@@ -220,11 +225,14 @@ class Definer:
         static = [key for key, segment in new.segments.items() if segment.rule is None]
         if odd := sorted(set(lists) - set(static)):
             raise InvalidInput([Violation("lists", f"{odd[0]} is no static segment of the catalogue")])
-        written = {} if dry_run else {key: write_list(self._writer, of, seconds)[0] for key, of in lists.items()}
+        there = self.look(seconds).stored.catalogue
+        known = there.lists if there else {}
+        other = {key: of for key, of in lists.items() if not self._is_list(known.get(key), of, seconds)}
+        written = {} if dry_run else {key: write_list(self._writer, of, seconds)[0] for key, of in other.items()}
+        relisted = [Change(Kind.CHANGED, f"segment {key}", f"{len(set(of)):,} records") for key, of in other.items()]
         said: list[Change] = []
 
         def decide(before: Definitions) -> Edit:
-            now = defined(before)
             if etag and etag != catalogue_etag(before):
                 raise Conflict("the catalogue in force is another one: get it anew")
             kept = before.catalogue.lists if before.catalogue else {}
@@ -235,7 +243,7 @@ class Definer:
             stored = StoredCatalogue(text, _digest(text, *map(str, sorted(its.items()))), self._writer.clock(), its)
             edit = Edit(catalogue=stored)
             _check_order(before, edit)
-            said[:] = catalogues.diff(now.file, new)
+            said[:] = [*catalogues.diff(_file(before.catalogue.text if before.catalogue else None), new), *relisted]
             return edit
 
         if dry_run:

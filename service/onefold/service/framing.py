@@ -56,7 +56,7 @@ TOO_MANY: Final = 5_000
 """When so many were touched, everybody is looked at anew, once it is quiet."""
 _QUIET_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 30.0
-_MANY: Final = 100
+_MANY: Final = 20
 _MANY_OF_ALL: Final = 0.1
 """When more than these were brought up to date, what people are compared to is another population."""
 _REST: Final = 9.0
@@ -152,6 +152,12 @@ class Framing:
         with self.current.asked(seconds) as asked:
             return [id for batch in asked.rows(rule) for id in batch.column(0).to_pylist()]
 
+    def knows(self, segment: str, now: Defined) -> bool:
+        """Whether the frame in use was evaluated by the list that a segment has now; of one by a rule, yes: it is asked
+        by the rule of now."""
+        built = self._built
+        return now.lists.get(segment) == (built.defined.lists.get(segment) if built else None)
+
     def touch(self, identities: Iterable[str]) -> None:
         """Says that something was written of these, by now or before."""
         with self._mutex:
@@ -167,7 +173,7 @@ class Framing:
             with self._generations.open() as kept:
                 table = pa.concat_tables(kept.parts())
                 created_at = int(kept.notes.get("created_at", kept.as_of))
-                about = About(str(kept.id), kept.as_of, created_at, len(table), kept.catalogue)
+                about = About(self._named(kept.id), kept.as_of, created_at, len(table), kept.catalogue)
                 self._live = LiveFrame(table, about)
                 self._sequence = self._told = kept.notes.get("told")
                 self._is_told = kept.id == self._generations.told()
@@ -253,7 +259,7 @@ class Framing:
         self._is_told = False
         notes = _notes(built, touched.heard if self._told is None else self._told)
         id = self._generations.publish(built.as_of, built.defined.catalogue.version, _parts(frame), notes)
-        self._live = LiveFrame(frame, _about(id, built, len(frame)))
+        self._live = LiveFrame(frame, _about(self._named(id), built, len(frame)))
         self._id, self._built, self._updated = id, built, 0
         old = None if before is None else _all(before)
         rows = _differing(frame, old) if old is not None and was_told else frame
@@ -263,13 +269,17 @@ class Framing:
         if not was_told:  # whoever was to pass on the frame before did not come to its end
             known = {leaver.identity for leaver in gone}
             gone += [Leaver(id, Cause.DATA) for id in left_behind(self._reader) if id not in known]
-        self._write(str(id), built.as_of, now, rows, gone, causes)
+        self._write(self._named(id), built.as_of, now, rows, gone, causes)
         names = [each.property for each in _features_of(frame.column_names, built.defined)]
         if was is None or set(names) != set(_features_names(old, built.defined)):
             give_up_features(self._writer, names)
         self._mark_told(id)
         with self.current.asked() as asked:
             write_count(self._writer, _with_nobody(asked.counts(), built.defined))
+
+    def _named(self, id: FrameId) -> str:
+        """A frame's name, unlike those that another service gives to its own."""
+        return f"{self._generations.name}-{id}"
 
     def _mark_told(self, id: FrameId) -> None:
         self._generations.mark_told(id)
@@ -296,9 +306,9 @@ class Framing:
             self._is_told = False
             id = self._generations.update(base, as_of, rows, [leaver.identity for leaver in gone], notes)
             self._id, self._built = id, replace(built, as_of=as_of, updated=built.updated + len(touched.identities))
-            self.current.change(rows, [leaver.identity for leaver in gone], _about(id, self._built, 0))
+            self.current.change(rows, [leaver.identity for leaver in gone], _about(self._named(id), self._built, 0))
             causes = _Causes(touched, frozenset())
-            self._write(str(id), as_of, now, _differing(rows, old), gone, causes)
+            self._write(self._named(id), as_of, now, _differing(rows, old), gone, causes)
             self._mark_told(id)
             self._updated += len(rows)
         if self._updated > _MOST_UPDATED:
@@ -489,8 +499,8 @@ def _notes(built: _Built, told: int | None) -> dict[str, Any]:
     return {"created_at": built.created_at, "population": built.against.to_data(), "told": told}
 
 
-def _about(id: FrameId, built: _Built, people: int) -> About:
-    return About(str(id), built.as_of, built.created_at, people, built.defined.catalogue.version)
+def _about(id: str, built: _Built, people: int) -> About:
+    return About(id, built.as_of, built.created_at, people, built.defined.catalogue.version)
 
 
 def _with_nobody(count: FrameCount, defined: Defined) -> FrameCount:

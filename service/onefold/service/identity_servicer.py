@@ -155,7 +155,6 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
         after = request.after_sequence if request.HasField("after_sequence") else None
         for stretch in self._feed.watch(after, convert.parse_change_kinds(request.kinds), context.is_active):
             yield convert.stretch_to_proto(stretch)
-        raise grpc.RpcError("the stream has ended")
 
     def _parse(
         self,

@@ -15,7 +15,7 @@ from onefold.graph.memberships import FrameCount, SegmentStretch, Stored, read_c
 from onefold.graph.model import Instant
 from onefold.graph.page import place_of, size_of, token_of
 from onefold.graph.reader import Reader
-from onefold.graph.segments import anchors
+from onefold.graph.segments import anchors, listed_records
 from onefold.segments import clusters, data
 from onefold.segments.catalogue import Catalogue, Label, Status
 from onefold.segments.check import Rule
@@ -229,7 +229,10 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
             with live.asked(seconds) as frame:
                 about, row = frame.about, frame.row(stored.identity, rule)
         if row is None:
-            raise NotReady(f"identity {stored.identity}", "is in no frame yet: it is new, or only known by a device")
+            raise NotReady(
+                f"identity {stored.identity}",
+                "is in no frame: it is new, only known by a device, or nothing is left of it",
+            )
         explanation = explain(rule, row, about.as_of)
         return convert.membership_to_proto(stored.identity, explanation, rule, about)
 
@@ -240,7 +243,6 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         after = request.after_sequence if request.HasField("after_sequence") else None
         for stretch in self._feed.watch(after, frozenset(request.segments), context.is_active):
             yield convert.segment_stretch_to_proto(stretch)
-        raise grpc.RpcError("the stream has ended")
 
     def SnapshotSegment(self, request: pb.SnapshotSegmentRequest, context: grpc.ServicerContext) -> pb.Segment:  # noqa: N802
         """The new segment."""
@@ -298,6 +300,8 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         """Who looks like the members."""
         rule = self._rule(request.group)
         size = request.size or _LOOKALIKES
+        if request.key and request.key in self._definer.look(deadline(context)).catalogue.segments:
+            raise InvalidInput([Violation("key", f"there is a segment {request.key}: call yours otherwise")])
         found, about = self._studies.lookalikes(rule, self._framing.current, size, deadline(context))
         if request.key:
             ids = found.ranking["identity"].to_pylist()
@@ -345,8 +349,12 @@ class SegmentServicer(segment_service_pb2_grpc.SegmentServiceServicer):
         """Segments as messages, counted as far as there is a frame that can be asked. Raises NotFound."""
         stored = now.stored.segments
         messages = [convert.segment_to_proto(stored[key] if key in stored else now.segment(key)) for key in keys]
+        for message in messages:
+            if message.key not in stored and (list := now.lists.get(message.key)):
+                message.record_count = len(listed_records(self._reader.within(seconds), list))
         with suppress(NotReady), self._framing.current.asked(seconds) as frame:
-            counted = frame.members({key: now.membership(key) for key in keys if key not in now.broken})
+            asked = {key: now.membership(key) for key in keys if key not in now.broken}
+            counted = frame.members({key: asked[key] for key in asked if self._framing.knows(key, now)})
             for message in messages:
                 if message.key in counted:
                     message.member_count = counted[message.key]

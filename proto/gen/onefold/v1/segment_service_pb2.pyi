@@ -571,7 +571,7 @@ class ParseRuleResponse(_message.Message):
 
     @_builtins.property
     def tree(self) -> _struct_pb2.Struct:
-        """The same as a tree."""
+        """The same as a tree. Absent where the rule is nested too deep for a message, about 18 levels."""
 
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -980,7 +980,7 @@ class CheckMembershipResponse(_message.Message):
     """What the rule came to: TRUE is in. For a list: whether one of their records is in it."""
     @_builtins.property
     def clauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Clause]:
-        """What each clause came to, in the order of the text; none for a list."""
+        """What each clause came to, in the order of the text; of a list the one clause is being on it."""
 
     @_builtins.property
     def frame(self) -> Global___Frame:

@@ -416,4 +416,6 @@ def _moment(time: Timestamp) -> str:
 
 
 def _json(message: Message) -> str:
-    return MessageToJson(message, preserving_proto_field_name=True, indent=None)
+    return MessageToJson(
+        message, preserving_proto_field_name=True, indent=None, always_print_fields_with_no_presence=True
+    )

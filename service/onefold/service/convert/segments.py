@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
 from onefold.graph.errors import InvalidInput, Violation
@@ -80,6 +81,10 @@ def rule_to_proto(rule: Rule, as_of: Instant) -> pb.ParseRuleResponse:
     message.tree.update(data.to_data(rule.tree))
     message.cypher_parameters.update(cypher.parameters)
     message.duckdb_parameters.update(duckdb.parameters)
+    try:
+        pb.ParseRuleResponse.FromString(message.SerializeToString())
+    except DecodeError:  # nested deeper than what reads messages will follow
+        message.ClearField("tree")
     return message
 
 
