@@ -9,7 +9,8 @@ from tests.histories import DAY, event, events_table, order, orders_table
 CUTOFF = 16_000 * DAY + 5 * 3_600_000
 PEOPLE = st.sampled_from(["ann", "bob", "cid"])
 BEFORE = st.integers(CUTOFF - 300 * DAY, CUTOFF - 1)
-AFTER = st.integers(CUTOFF, CUTOFF + 100 * DAY)
+AFTER = st.integers(CUTOFF, CUTOFF + DAY - 1) | st.integers(CUTOFF, CUTOFF + 100 * DAY)
+"""Half of them on the first day: what looks only that far ahead is found out, too."""
 AMOUNT = st.integers(0, 10**12)
 
 
